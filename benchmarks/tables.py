@@ -1,0 +1,101 @@
+"""The report: plain text in aligned columns, from whatever has been measured."""
+
+from __future__ import annotations
+
+from benchmarks import cold_start, crash, round_trip
+from benchmarks.measure import Summary
+from benchmarks.results import Results
+from isopod.cli.screen import Screen
+
+_FIGURES = ("median", "p99", "min")
+_GAP = "  "
+
+
+def report(screen: Screen, results: Results) -> None:
+    """Every table for which there is anything."""
+    _round_trips(screen, results)
+    _paced(screen, results)
+    _cold_start(screen, results)
+    _crash(screen, results)
+
+
+def _round_trips(screen: Screen, results: Results) -> None:
+    name = round_trip.NAME
+    sizes, contenders = results.values(name, "what"), results.values(name, "who")
+    for where in results.values(name, "where"):
+        screen.heading(f"One call, back to back, {where}: µs")
+        found = {who: [results.get(name, where, size, who) for size in sizes] for who in contenders}
+        _grouped(screen, sizes, found)
+
+
+def _paced(screen: Screen, results: Results) -> None:
+    name = round_trip.PACED
+    places = results.values(name, "where")
+    if places:
+        screen.heading(
+            f"One call of {results.values(name, 'what')[0]}, {round_trip.PAUSE * 1e3:g} ms of sleep before it: µs"
+        )
+        found = {
+            who: [results.get(name, where, results.values(name, "what")[0], who) for where in places]
+            for who in results.values(name, "who")
+        }
+        _grouped(screen, [where.partition(" (")[0] for where in places], found)
+
+
+def _cold_start(screen: Screen, results: Results) -> None:
+    name = cold_start.NAME
+    if results.values(name, "who"):
+        screen.heading("Cold start, numpy only: ms")
+        rows = {who: [results.get(name, "unpinned", "whole", who)] for who in results.values(name, "who")}
+        _grouped(screen, [""], {who: row for who, row in rows.items() if row[0]}, scale=1e3)
+        screen.heading("Where the time until ready goes: ms")
+        rows = {who: [results.get(name, "unpinned", "part", who)] for who in results.values(name, "who")}
+        _grouped(screen, [""], {who: row for who, row in rows.items() if row[0]}, scale=1e3)
+
+
+def _crash(screen: Screen, results: Results) -> None:
+    name = crash.NAME
+    if results.values(name, "who"):
+        screen.heading("Crash to next answer: ms")
+        rows = {who: [results.get(name, "unpinned", "whole", who)] for who in results.values(name, "who")}
+        _grouped(screen, [""], rows, scale=1e3)
+
+
+def _grouped(screen: Screen, groups: list[str], rows: dict[str, list[Summary | None]], *, scale: float = 1.0) -> None:
+    """A row a contender; for each group its median, p99 and minimum. Below: how many samples there were."""
+    body = {who: [_cells(summary, scale) for summary in summaries] for who, summaries in rows.items()}
+    label = max(len(who) for who in body)
+    lines = [("", [list(_FIGURES) for _ in groups]), *body.items()]
+    widths = [
+        [max(len(row[group][k]) for _, row in lines) for k in range(len(_FIGURES))] for group in range(len(groups))
+    ]
+    if any(groups):
+        heads = [name.center(sum(width) + len(_GAP) * 2) for name, width in zip(groups, widths, strict=True)]
+        screen.line(_GAP + " " * label + _GAP * 2 + (_GAP * 2).join(heads).rstrip())
+    for number, (who, row) in enumerate(lines):
+        cells = [
+            _GAP.join(cell.rjust(size) for cell, size in zip(group, width, strict=True))
+            for group, width in zip(row, widths, strict=True)
+        ]
+        text = _GAP + who.ljust(label) + _GAP * 2 + (_GAP * 2).join(cells)
+        screen.line(screen.style(text, "dim") if number == 0 else text)
+    counts = [[row[group] for row in rows.values()] for group in range(len(groups))]
+    samples = [_count(group, name) for group, name in zip(counts, groups, strict=True)]
+    screen.line(screen.style(f"{_GAP}samples a row: {', '.join(samples)}", "dim"))
+
+
+def _count(summaries: list[Summary | None], name: str) -> str:
+    numbers = [summary.samples for summary in summaries if summary is not None] or [0]
+    low, high = min(numbers), max(numbers)
+    text = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{text} ({name})" if name else text
+
+
+def _cells(summary: Summary | None, scale: float) -> list[str]:
+    if summary is None:
+        return ["", "", ""]
+    return [_number(value / scale) for value in (summary.median_us, summary.p99_us, summary.min_us)]
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"

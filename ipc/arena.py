@@ -1,0 +1,226 @@
+"""The arena: blocks of shared memory for one direction's tensors, handed out and taken back by the side that writes.
+
+All bookkeeping is private to that side: nothing of it lies in shared memory, where the other side could change it. A
+freed block is used again first by the next request of its size, since its pages are warm: 16 MB into fresh pages
+takes ten times as long. What does not match is carved from free extents; when there are none, the freed blocks are
+melted back into extents; when that does not help, the arena grows by a segment, up to its limit; and then it waits
+for somebody to let go, and says who did not.
+"""
+
+from __future__ import annotations
+
+import bisect
+import queue
+import threading
+import time
+from typing import Callable
+
+from isopod.ipc.errors import ArenaFull, Closed
+from isopod.ipc.layout import ALIGNMENT, round_up
+from isopod.ipc.segment import Segment
+
+_FIRST_SEGMENT = 1 << 20
+_POPULATE_AHEAD = 4 << 20  # bytes of a new segment that are provided at once
+_POLL = 0.002  # seconds between looks at the return rings while the arena is full
+
+
+class Block:
+    """A piece of one segment. ``key`` names it on the wire: (segment index, offset / ALIGNMENT)."""
+
+    __slots__ = ("home", "label", "offset", "size")
+
+    def __init__(self, home: ArenaSegment, offset: int, size: int) -> None:
+        self.home = home
+        self.offset = offset
+        self.size = size
+        self.label = ""
+
+
+class ArenaSegment:
+    """One segment of an arena with its free extents, sorted by offset."""
+
+    __slots__ = ("extents", "segment")
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.extents: list[tuple[int, int]] = [(0, segment.size // ALIGNMENT * ALIGNMENT)]
+
+    def carve(self, size: int) -> int:
+        """Take ``size`` bytes from the first extent that has them; -1 if none has."""
+        for index, (offset, length) in enumerate(self.extents):
+            if length >= size:
+                if length == size:
+                    del self.extents[index]
+                else:
+                    self.extents[index] = (offset + size, length - size)
+                return offset
+        return -1
+
+    def melt(self, offset: int, size: int) -> None:
+        """Put a piece back, joined with its neighbours."""
+        extents = self.extents
+        index = bisect.bisect_left(extents, (offset, 0))
+        if index < len(extents) and extents[index][0] == offset + size:
+            size += extents.pop(index)[1]
+        if index and sum(extents[index - 1]) == offset:
+            index -= 1
+            start, length = extents.pop(index)
+            offset, size = start, length + size
+        extents.insert(index, (offset, size))
+
+
+class Arena:
+    """Blocks of memory up to ``limit`` bytes. ``grow(size)`` makes a segment or raises ``ArenaFull``.
+
+    ``reclaim()``, where given, looks whether the other side has returned anything. Safe for many threads; ``free``
+    may be called at any moment, even by the garbage collector in the middle of ``allocate``.
+    """
+
+    def __init__(
+        self, grow: Callable[[int], Segment], limit: int, name: str, reclaim: Callable[[], None] | None = None
+    ) -> None:
+        self.segments: list[ArenaSegment] = []
+        self.limit = limit
+        self.live: dict[int, Block] = {}  # by id of the block
+        self._grow = grow
+        self._name = name
+        self._reclaim = reclaim
+        self._lock = threading.RLock()  # the collector may find a model to be garbage, and close, in mid-allocate
+        self._closed = False
+        # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
+        self._freed: queue.SimpleQueue[Block] = queue.SimpleQueue()
+        self._warm: dict[int, list[Block]] = {}  # freed blocks by size, the last one freed at the end
+
+    @property
+    def reserved(self) -> int:
+        """Bytes of all segments."""
+        return sum(home.segment.size for home in self.segments)
+
+    @property
+    def used(self) -> int:
+        """Bytes of all blocks that are handed out."""
+        with self._lock:
+            self._collect()
+            return sum(block.size for block in self.live.values())
+
+    def allocate(self, nbytes: int, label: str, deadline_ns: int = 0) -> Block:
+        """A block of at least ``nbytes`` bytes. Waits until ``deadline_ns`` where the arena is at its limit.
+
+        Raises ``ArenaFull``, naming what holds the memory, if nothing was let go by then, and ``Closed``.
+        """
+        size = _size_class(nbytes)
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise Closed(f"{self._name} is closed; load it again")
+                block = self._take(size)
+                if block is not None:
+                    block.label = label
+                    self.live[id(block)] = block
+                    return block
+            if size > self.limit or time.monotonic_ns() >= deadline_ns:
+                raise ArenaFull(self._explain(nbytes, label))
+            self._await_release(deadline_ns)
+
+    def close(self) -> None:
+        """Let all segments go; arrays that live keep their memory. Nothing can be allocated in them any more."""
+        with self._lock:
+            self._closed = True
+            homes, self.segments = self.segments, []
+            self._collect()
+            self._warm.clear()
+            self.live.clear()
+        for home in homes:
+            home.segment.close()
+
+    def free(self, block: Block) -> None:
+        if self._closed:  # a block in the queue would hold its segment for as long as somebody holds the arena
+            self.live.pop(id(block), None)
+            return
+        self._freed.put(block)
+
+    def _take(self, size: int) -> Block | None:
+        self._collect()
+        warm = self._warm.get(size)
+        if warm:
+            return warm.pop()
+        if self._reclaim is not None:
+            self._reclaim()
+            self._collect()
+            warm = self._warm.get(size)
+            if warm:
+                return warm.pop()
+        block = self._carve(size)
+        if block is None and self._warm:
+            self._melt()
+            block = self._carve(size)
+        if block is None and self._enlarge(size):
+            block = self._carve(size)
+        return block
+
+    def _collect(self) -> None:
+        freed = self._freed
+        while not freed.empty():
+            try:
+                block = freed.get_nowait()
+            except queue.Empty:
+                return
+            self.live.pop(id(block), None)
+            self._warm.setdefault(block.size, []).append(block)
+
+    def _carve(self, size: int) -> Block | None:
+        for home in reversed(self.segments):
+            offset = home.carve(size)
+            if offset >= 0:
+                return Block(home, offset, size)
+        return None
+
+    def _melt(self) -> None:
+        for blocks in self._warm.values():
+            for block in blocks:
+                block.home.melt(block.offset, block.size)
+        self._warm.clear()
+
+    def _enlarge(self, size: int) -> bool:
+        room = self.limit - self.reserved
+        if size > room:
+            return False
+        wanted = max(size, _FIRST_SEGMENT, min(self.reserved, 256 << 20))
+        try:
+            segment = self._grow(min(round_up(wanted, 4096), max(room, size)))
+        except ArenaFull:
+            return False  # refused; something may still be let go
+        segment.populate(0, min(segment.size, _POPULATE_AHEAD))
+        self.segments.append(ArenaSegment(segment))
+        return True
+
+    def _await_release(self, deadline_ns: int) -> None:
+        wait = max(0.0, min(_POLL, (deadline_ns - time.monotonic_ns()) / 1e9))
+        try:
+            self._freed.put(self._freed.get(timeout=wait))
+        except queue.Empty:
+            return
+
+    def _explain(self, nbytes: int, label: str) -> str:
+        holders: dict[str, list[int]] = {}
+        for block in list(self.live.values()):
+            holders.setdefault(block.label, []).append(block.size)
+        ranked = sorted(holders.items(), key=lambda item: -sum(item[1]))[:4]
+        named = ", ".join(f"{who} ({len(sizes)} arrays, {mib(sum(sizes))})" for who, sizes in ranked)
+        return (
+            f"{self._name}: no room for {mib(nbytes)} of {label} in shared memory (limit {mib(self.limit)}); "
+            f"held by {named or 'nobody'}. "
+            "Let arrays go that you no longer need, or load the model with a larger memory_limit."
+        )
+
+
+def mib(nbytes: int) -> str:
+    """A size as a person reads it."""
+    return f"{nbytes >> 10} KiB" if nbytes < 1 << 20 else f"{nbytes / (1 << 20):.1f} MiB"
+
+
+def _size_class(nbytes: int) -> int:
+    """Round up to four steps an octave, so that nearly equal sizes share warm blocks; at most a quarter is wasted."""
+    if nbytes <= 4 * ALIGNMENT:
+        return max(ALIGNMENT, round_up(nbytes, ALIGNMENT))
+    return round_up(nbytes, 1 << ((nbytes - 1).bit_length() - 3))

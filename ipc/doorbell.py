@@ -1,0 +1,167 @@
+"""The doorbell: how one side of a mailbox wakes the other. Spin for a moment, then park.
+
+It is one POSIX semaphore in shared memory. Ringing costs a system call only when somebody sleeps. The parent makes it
+through ``posix_ipc`` and takes its name away at once, in the same breath: what travels is a descriptor of its memory.
+So no name is ever left behind, even by a SIGKILL, and the child needs neither ``posix_ipc`` nor ``/dev/shm``: it uses
+the same semaphore through the C library. (Opening it by name in the child was tried: the name then has to live
+through the hand-shake, and a parent killed in between leaves it there for ever.)
+
+A semaphore orders memory on every processor: what was written before ``ring()`` is seen after ``wait()``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import time
+
+from isopod.ipc.errors import InternalError
+
+_MAX_PARK = 1.0  # seconds: the semaphore's clock is the wall clock, which may jump; ours is monotonic
+# What a spin may take: two wake-ups of an idle virtual processor (6 µs on one core, 50 to 100 µs across two), and what
+# the other side's Python does in between. A shorter one was tried, and never saw its answer on a slow machine.
+_SPIN_NS = 200_000
+
+
+class ParentDoorbell:
+    """The parent's end, through ``posix_ipc``. It creates the semaphore and owns its memory's descriptor."""
+
+    __slots__ = ("_interrupted", "_nobody", "_semaphore", "fd")
+
+    def __init__(self) -> None:
+        import posix_ipc
+
+        self._interrupted = posix_ipc.SignalError
+        self._nobody = posix_ipc.BusyError
+        name = "isopod-" + os.urandom(16).hex()
+        self._semaphore = posix_ipc.Semaphore("/" + name, posix_ipc.O_CREX, mode=0o600, initial_value=0)
+        try:
+            self.fd = _open_semaphore_file(name)
+        finally:
+            self._semaphore.unlink()
+
+    def ring(self) -> None:
+        try:
+            self._semaphore.release()
+        except OSError:  # EOVERFLOW
+            return  # a hostile child has set the counter to its maximum: nobody can be asleep then
+
+    def try_wait(self) -> bool:
+        """Take one ring if there is one."""
+        try:
+            self._semaphore.acquire(0)
+        except self._nobody:
+            return False
+        return True
+
+    def wait(self, deadline_ns: int = 0) -> bool:
+        """Park until it rings; False when ``time.monotonic_ns()`` passes ``deadline_ns`` (0: no deadline)."""
+        while True:
+            timeout = _park_time(deadline_ns)
+            if timeout < 0:
+                return self.try_wait()
+            try:
+                self._semaphore.acquire(timeout)
+            except self._nobody:
+                continue
+            except self._interrupted:
+                continue  # the interpreter runs the signal's handler before it comes back here
+            return True
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            self._semaphore.close()
+            os.close(self.fd)
+            self.fd = -1
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
+class ChildDoorbell:
+    """The child's end, through the C library, in memory received from the parent."""
+
+    __slots__ = ("_address", "_memory", "_post", "_timed_wait", "_try_wait")
+
+    def __init__(self, fd: int) -> None:
+        self._memory = mmap.mmap(fd, os.fstat(fd).st_size)
+        os.close(fd)
+        self._address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self._memory)))
+        library = ctypes.CDLL(None, use_errno=True)
+        self._post, self._try_wait, self._timed_wait = library.sem_post, library.sem_trywait, library.sem_timedwait
+        self._post.argtypes = self._try_wait.argtypes = [ctypes.c_void_p]
+        self._timed_wait.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Timespec)]
+
+    def ring(self) -> None:
+        self._post(self._address)
+
+    def try_wait(self) -> bool:
+        return int(self._try_wait(self._address)) == 0
+
+    def wait(self, deadline_ns: int = 0) -> bool:
+        """Park until it rings; False when ``time.monotonic_ns()`` passes ``deadline_ns`` (0: no deadline)."""
+        while True:
+            timeout = _park_time(deadline_ns)
+            if timeout < 0:
+                return self.try_wait()
+            end = time.time() + timeout
+            seconds = int(end)
+            until = _Timespec(seconds, int((end - seconds) * 1e9))
+            if self._timed_wait(self._address, ctypes.byref(until)) == 0:
+                return True
+            if ctypes.get_errno() not in (errno.EINTR, errno.ETIMEDOUT):
+                raise InternalError("sem_timedwait failed: " + os.strerror(ctypes.get_errno()))
+
+
+class Spin:
+    """Whether to look for a moment before parking. Learns which of the two makes this side wait less.
+
+    Spinning for about as long as parking costs is never worse than twice the best choice, and much better than it
+    while answers come quickly on another core. With a slow model, a paced caller, busy cores, or both sides on
+    one core it only burns time. (Counting how often a spin finds its record does not tell: on one core the kernel takes
+    the spinner off in mid-spin, runs the other side, and the spin "succeeds".) So both ways are timed: 4 of every 128
+    waits go the other way, and parking wins a tie.
+    """
+
+    __slots__ = ("_averages", "_best", "_count", "budget_ns", "spins")
+
+    def __init__(self, budget_ns: int = _SPIN_NS) -> None:
+        self.budget_ns = budget_ns if len(os.sched_getaffinity(0)) > 1 else 0
+        self.spins = self.budget_ns > 0
+        self._averages = [4.0 * budget_ns, 0.0]  # ns waited after parking at once, and after spinning first
+        self._best = self.spins
+        self._count = 0
+
+    def learn(self, waited_ns: int) -> None:
+        """How long it took this time; decides ``spins`` for the next one."""
+        if not self.budget_ns:
+            return
+        averages = self._averages
+        mode = self.spins
+        # A wait that was long for reasons of its own must not drown what many short ones have told.
+        averages[mode] += (min(waited_ns, 4 * self.budget_ns) - averages[mode]) / 8
+        turn = self._count = (self._count + 1) & 127
+        if turn >= 124:
+            self.spins = not self._best
+        else:
+            self.spins = self._best = averages[1] < 0.9 * averages[0]
+
+
+def _park_time(deadline_ns: int) -> float:
+    """Seconds to park for, at most; negative when the deadline has passed."""
+    if not deadline_ns:
+        return _MAX_PARK
+    return min((deadline_ns - time.monotonic_ns()) / 1e9, _MAX_PARK)
+
+
+def _open_semaphore_file(name: str) -> int:
+    # glibc puts "sem." before the name, musl does not.
+    for path in ("/dev/shm/sem." + name, "/dev/shm/" + name):
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+    raise InternalError("a new POSIX semaphore has no file in /dev/shm; this C library is not supported")

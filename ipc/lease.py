@@ -1,0 +1,100 @@
+"""Leases: arrays that live in shared memory, and what happens when the last view of one dies.
+
+An array that is handed to a user or to a model is the *root* of its block: an ndarray right over the segment's
+mapping. Whatever is made of it (slices, reshapes, ``torch.from_numpy``, DLPack, memoryviews) keeps the root alive,
+because numpy collapses the ``base`` of a view only as far as the first array that views something which is not an
+array. So one weak reference on the root is the whole bookkeeping: when it fires, nobody can reach the memory any
+more. (A weak reference on the mapping or on a memoryview of it does not do: ``np.frombuffer`` wraps it in a fresh
+one, and the reference fires while the array is in use.)
+
+A callback may run at any moment in any thread, even in the middle of our own code, so what it calls must neither
+wait for a lock nor fail.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Tuple
+
+import numpy as np
+
+from isopod.ipc.segment import Segment
+
+Array = Any  # np.ndarray[Any, Any], which the numpy of Python 3.7 cannot spell
+
+
+class Lease(weakref.ref):  # type: ignore[type-arg]
+    """One root array over one block. ``token`` is what its owner needs to take the block back."""
+
+    __slots__ = ("owner", "place", "root_id", "size", "token")
+
+    place: Place  # of the root
+    size: int  # bytes of the block
+    owner: Any  # has ended(lease)
+    token: Any
+    root_id: int
+
+
+# Where an array's bytes lie in shared memory: (segment, where the block begins in it, where the array begins in it). A
+# plain tuple: a named one takes as long to make as the rest of ``locate``.
+Place = Tuple[Segment, int, int]
+
+
+_roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
+
+
+def adopt(segment: Segment, start: int, size: int, at: int, shape: Any, dtype: Any, owner: Any, token: Any) -> Array:
+    """A root array at ``at``, in the block of ``size`` bytes at ``start``; ``owner.ended(lease)`` hears of its end."""
+    root = np.ndarray(shape, dtype, segment.map, at)
+    lease = Lease(root, _ended)
+    lease.place = (segment, start, at)
+    lease.size = size
+    lease.owner = owner
+    lease.token = token
+    lease.root_id = id(root)
+    _roots[lease.root_id] = lease
+    return root
+
+
+def _ended(lease: Any) -> None:
+    root_id = getattr(lease, "root_id", None)
+    if root_id is not None:  # else Ctrl-C came in the middle of ``adopt``, and its block is lost
+        _roots.pop(root_id, None)
+        lease.owner.ended(lease)
+
+
+def lease_of(array: Array) -> Lease | None:
+    """The lease of the block that an array's bytes lie in, however far removed from its root; None if there is none."""
+    lease = _roots.get(id(array))
+    if lease is not None and lease() is array:
+        return lease
+    base = array.base
+    if base is None or not _roots:
+        return None
+    lease = _roots.get(id(base))
+    if lease is not None and lease() is base:
+        return lease
+    if isinstance(base, np.ndarray) and base.base is None:
+        return None  # an ordinary view of an ordinary array, the usual case
+    # Through another library (torch.from_numpy(x).numpy()) the chain of bases is broken; addresses are not.
+    address = address_of(array)
+    for lease in list(_roots.values()):
+        segment, start, _ = lease.place
+        if 0 <= address - segment.address - start < lease.size:
+            return lease
+    return None
+
+
+def locate(array: Array) -> Place | None:
+    """Where a C-contiguous array lies in shared memory, or None if it is an ordinary one."""
+    lease = lease_of(array)
+    if lease is None:
+        return None
+    if lease.root_id == id(array):
+        return lease.place
+    segment, start, _ = lease.place
+    return segment, start, address_of(array) - segment.address
+
+
+def address_of(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])

@@ -1,0 +1,135 @@
+"""The control protocol as a table: who may say what, when. No sockets, no processes, no time.
+
+::
+
+    spawned ──hello──▶ greeted ──attach──▶ attached ──load──▶ loading ──ready──▶ ready ──drain──▶ draining ──bye──▶ over
+                                                                 └────failed────▶ over
+
+``segment`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment`` or ``refuse``,
+while loading, ready and draining. A message that the table does not allow raises ``ProtocolError`` and changes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+from isopod.ipc import plain
+from isopod.ipc.errors import ProtocolError
+from isopod.ipc.layout import MAX_FRAME
+
+CHILD, PARENT = "child", "parent"
+VERSION = 1
+
+
+class Form(NamedTuple):
+    """Who sends a message, the type of each of its fields, and how many descriptors go with it."""
+
+    sender: str
+    fields: dict[str, type]
+    descriptors: int = 0
+
+
+FORMS = {
+    "hello": Form(CHILD, {"version": int, "pid": int, "python": str}),
+    "attach": Form(PARENT, {"version": int}, 4),  # control segments in and out, doorbells in and out
+    "segment": Form(PARENT, {"index": int, "outbox": bool}, 1),
+    "load": Form(
+        PARENT,
+        {"name": str, "target": dict, "arguments": dict, "environment": dict, "memory_limit": int},
+    ),
+    "ready": Form(CHILD, {"inputs": list, "outputs": list, "open": bool, "timings": dict}),
+    "failed": Form(CHILD, {"culprit": str, "error": dict}),
+    "grow": Form(CHILD, {"nbytes": int}),
+    "refuse": Form(PARENT, {"nbytes": int}),
+    "drain": Form(PARENT, {}),
+    "bye": Form(CHILD, {}),
+}
+
+START, OVER = "spawned", "over"
+TRANSITIONS = {
+    ("spawned", "hello"): "greeted",
+    ("greeted", "attach"): "attached",
+    ("attached", "segment"): "attached",
+    ("attached", "load"): "loading",
+    ("loading", "segment"): "loading",
+    ("loading", "grow"): "loading",
+    ("loading", "refuse"): "loading",
+    ("loading", "ready"): "ready",
+    ("loading", "failed"): "over",
+    ("ready", "segment"): "ready",
+    ("ready", "grow"): "ready",
+    ("ready", "refuse"): "ready",
+    ("ready", "drain"): "draining",
+    ("draining", "grow"): "draining",
+    ("draining", "segment"): "draining",
+    ("draining", "refuse"): "draining",
+    ("draining", "bye"): "over",
+    # The parent may speak before it has read that the child is done.
+    ("over", "segment"): "over",
+    ("over", "drain"): "over",
+    ("over", "refuse"): "over",
+}
+
+
+class Message(NamedTuple):
+    """One control message: a name from ``FORMS`` and its fields."""
+
+    name: str
+    fields: dict[str, Any]
+
+
+class Conversation:
+    """One side's view of the protocol: checks each message against the form and the state, then moves on."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+        self.state = START
+        self._turn = threading.Lock()  # one thread sends while another receives
+
+    def sending(self, message: Message) -> bytes:
+        """The bytes of a message of ours. Raises ``ProtocolError`` if it is not our turn, or too long."""
+        frame = encode(message)
+        self._advance(message, self.side)
+        return frame
+
+    def received(self, frame: bytes) -> Message:
+        """The message in a frame of the other side. Raises ``ProtocolError`` for anything that it may not say now."""
+        message = decode(frame)
+        self._advance(message, CHILD if self.side == PARENT else PARENT)
+        return message
+
+    def _advance(self, message: Message, sender: str) -> None:
+        form = FORMS[message.name]
+        if form.sender != sender:
+            raise ProtocolError(f"the {sender} sent {message.name!r}, which is the other side's")
+        with self._turn:
+            state = TRANSITIONS.get((self.state, message.name))
+            if state is None:
+                raise ProtocolError(f"the {sender} sent {message.name!r} in state {self.state!r}")
+            self.state = state
+
+
+def encode(message: Message) -> bytes:
+    """One frame without its length."""
+    frame = plain.pack([message.name, message.fields])
+    if len(frame) > MAX_FRAME:
+        raise ProtocolError(f"a {message.name!r} message of {len(frame)} bytes is too long")
+    return frame
+
+
+def decode(frame: bytes) -> Message:
+    """The message in a frame. Raises ``ProtocolError`` unless name, fields and types are those of ``FORMS``."""
+    value = plain.unpack(frame)
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not str or type(value[1]) is not dict:
+        raise ProtocolError("a frame is not a message")
+    name, fields = value
+    form = FORMS.get(name)
+    if form is None:
+        raise ProtocolError(f"there is no message {name!r:.40}")
+    if fields.keys() != form.fields.keys():
+        raise ProtocolError(f"a {name!r} message has the wrong fields")
+    for field, kind in form.fields.items():
+        if type(fields[field]) is not kind:
+            raise ProtocolError(f"field {field!r} of a {name!r} message is a {type(fields[field]).__name__}")
+    return Message(name, fields)

@@ -1,0 +1,166 @@
+"""The two rings of a control segment: records one way, returned blocks the other.
+
+Single producer, single consumer. Nothing here is ever full without somebody being at fault: a record needs a *credit*
+(an unanswered call), and there are as many slots as credits, so no consumer has to report how far it has read. Returns
+have a cursor for that, since blocks may come back at any time.
+
+A producer writes the payload, then the slot's sequence number, then rings; a consumer looks for the number it
+expects. Reading copies the record out of shared memory once, and only the copy is ever parsed: its writer can change
+the original while it is being checked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Iterator
+
+from isopod.ipc import layout
+from isopod.ipc.errors import ProtocolError
+from isopod.ipc.layout import Layout
+from isopod.ipc.segment import Segment
+
+
+def format_control(segment: Segment, shape: Layout) -> None:
+    """Write the header of a new control segment."""
+    layout.HEADER.pack_into(segment.map, 0, layout.MAGIC, layout.VERSION, shape.slots, shape.slot_size, shape.returns)
+
+
+def read_control(segment: Segment) -> Layout:
+    """The layout of a control segment that another process made. Raises ``ProtocolError`` if it is not one of ours."""
+    magic, version, slots, slot_size, returns = layout.HEADER.unpack_from(segment.map, 0)
+    shape = Layout(slots, slot_size, returns)
+    if magic != layout.MAGIC or version != layout.VERSION or shape.size > segment.size:
+        raise ProtocolError("a control segment has the wrong magic, version or size")
+    return shape
+
+
+class RecordWriter:
+    """The producing end of a record ring. The caller holds a lock and a credit."""
+
+    __slots__ = ("_map", "_next", "_shape", "_words")
+
+    def __init__(self, segment: Segment, shape: Layout) -> None:
+        self._map = memoryview(segment.map)
+        self._words = self._map[: shape.size].cast("Q")
+        self._shape = shape
+        self._next = 0
+
+    def write(self, record: bytes) -> None:
+        """Publish one record of at most ``Layout.payload`` bytes."""
+        number = self._next
+        start = layout.SLOTS_OFFSET + number % self._shape.slots * self._shape.slot_size
+        size = len(record)
+        self._map[start + 16 : start + 16 + size] = record
+        # SYNC POINT record: length and payload before the sequence number; x86 keeps the order of stores, and
+        # everywhere else the doorbell, through which every record is consumed, does.
+        self._words[start // 8 + 1] = size
+        self._next = number + 1
+        self._words[start // 8] = self._next
+
+
+class RecordReader:
+    """The consuming end of a record ring."""
+
+    __slots__ = ("_map", "_next", "_shape", "_words", "word")
+
+    def __init__(self, segment: Segment, shape: Layout) -> None:
+        self._map = memoryview(segment.map)
+        self._words = self._map[: shape.size].cast("Q")
+        self._shape = shape
+        self._next = 0
+        self.word = layout.SLOTS_OFFSET // 8
+
+    @property
+    def taken(self) -> int:
+        """How many records were read."""
+        return self._next
+
+    def ready(self) -> bool:
+        """Whether the next record seems to be there: a hint, to spin on."""
+        return self._words[self.word] == self._next + 1
+
+    def spin(self, clock: object, until_ns: int) -> bool:
+        """Look for the next record until ``until_ns``. Kept here, and flat, because each turn of it counts."""
+        words, word, wanted = self._words, self.word, self._next + 1
+        while words[word] != wanted:
+            if clock() > until_ns:  # type: ignore[operator]
+                return False
+        return True
+
+    def read(self) -> bytes | None:
+        """Copy the next record out, or None if there is none.
+
+        Raises ``ProtocolError`` where its length is impossible. SYNC POINT record: the caller has been through the
+        doorbell.
+        """
+        words, word = self._words, self.word
+        if words[word] != self._next + 1:
+            return None
+        size = words[word + 1] & 0xFFFFFFFF
+        if size > self._shape.payload:
+            raise ProtocolError(f"a record claims {size} bytes in a slot of {self._shape.payload}")
+        start = word * 8 + 16
+        record = bytes(self._map[start : start + size])
+        self._next += 1
+        self.word = (layout.SLOTS_OFFSET + self._next % self._shape.slots * self._shape.slot_size) // 8
+        return record
+
+
+class ReturnWriter:
+    """Gives borrowed blocks back. ``put`` may be called at any moment, even by the garbage collector.
+
+    An entry is one word that carries the number of its pass through the ring, so a reader knows it by itself as new.
+    """
+
+    __slots__ = ("_base", "_cursor", "_returns", "_words", "_written", "waiting")
+
+    def __init__(self, own: Segment, own_shape: Layout, other: Segment) -> None:
+        self._words = memoryview(own.map)[: own_shape.size].cast("Q")
+        self._base = own_shape.returns_offset // 8
+        self._returns = own_shape.returns
+        self._cursor = memoryview(other.map)[layout.CURSOR_OFFSET : layout.CURSOR_OFFSET + 8].cast("Q")
+        self._written = 0
+        self.waiting: deque[tuple[int, int]] = deque()
+
+    def flush(self) -> bool:
+        """Write what waits; False when the ring is full. One caller at a time: hold the lock."""
+        waiting = self.waiting
+        while waiting:
+            taken = self._cursor[0]
+            if self._written - taken >= self._returns:
+                return False  # the other side has not looked yet; what waits goes out with the next record
+            segment, block = waiting.popleft()
+            turn = (self._written // self._returns + 1) & 0xFFFF
+            # SYNC POINT return: the block's last use, by whichever thread, happened before its entry came here
+            # through the deque and the lock.
+            self._words[self._base + self._written % self._returns] = turn << 48 | segment << 32 | block
+            self._written += 1
+        return True
+
+
+class ReturnReader:
+    """Takes blocks back that the other side had borrowed."""
+
+    __slots__ = ("_base", "_cursor", "_returns", "_taken", "_words")
+
+    def __init__(self, other: Segment, other_shape: Layout, own: Segment) -> None:
+        self._words = memoryview(other.map)[: other_shape.size].cast("Q")
+        self._base = other_shape.returns_offset // 8
+        self._returns = other_shape.returns
+        self._cursor = memoryview(own.map)[layout.CURSOR_OFFSET : layout.CURSOR_OFFSET + 8].cast("Q")
+        self._taken = 0
+
+    def ready(self) -> bool:
+        """Whether anything came back: a hint that costs little."""
+        turn = (self._taken // self._returns + 1) & 0xFFFF
+        return self._words[self._base + self._taken % self._returns] >> 48 == turn
+
+    def take(self) -> Iterator[tuple[int, int]]:
+        """Each block that came back, as (segment, block). SYNC POINT return."""
+        while True:
+            entry = self._words[self._base + self._taken % self._returns]
+            if entry >> 48 != (self._taken // self._returns + 1) & 0xFFFF:
+                return
+            self._taken += 1
+            self._cursor[0] = self._taken
+            yield entry >> 32 & 0xFFFF, entry & 0xFFFFFFFF

@@ -1,0 +1,130 @@
+"""A sealed, anonymous piece of memory that two processes map.
+
+A segment has no name, so nothing is left in ``/dev/shm`` whoever dies first, a container's limit on ``/dev/shm`` does
+not bind it, and nobody else can open it. It is sealed against shrinking (a shrunk file kills its readers with SIGBUS)
+and against growing. The parent creates every segment and hands its descriptor over; a child only attaches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import threading
+
+from isopod.ipc.errors import ProtocolError
+
+# From <linux/fcntl.h> and <linux/mman.h>; Python names them only in later versions.
+_F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
+_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
+_SEALS = _SEAL_SEAL | _SEAL_SHRINK | _SEAL_GROW
+_MADV_POPULATE_WRITE = 23
+
+_descriptors = threading.Lock()
+
+
+class Segment:
+    """Shared memory of a fixed size, mapped readable and writable. Whoever made it closes it.
+
+    ``map`` outlives ``close()`` for as long as an array uses it: closing gives the descriptor back, the memory goes
+    with the last view.
+    """
+
+    __slots__ = ("__weakref__", "_address", "_fd", "map", "size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self.size = size
+        self.map = mmap.mmap(fd, size)
+        self._address = 0
+
+    @classmethod
+    def create(cls, size: int, label: str = "isopod") -> Segment:
+        """Make a new, zeroed, sealed segment of ``size`` bytes. Raises ``OSError`` where the machine has no memory."""
+        fd = _anonymous_file(label)
+        try:
+            os.ftruncate(fd, size)
+            # Without memfd there are no seals either (EINVAL): the size is then only checked, not enforced.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
+            return cls(fd, size)
+        except BaseException:  # whatever it was, it goes on to the caller; the descriptor must not stay
+            os.close(fd)
+            raise
+
+    @classmethod
+    def attach(cls, fd: int) -> Segment:
+        """Map a segment that was received as a descriptor, and own that descriptor."""
+        size = os.fstat(fd).st_size
+        if size <= 0:
+            os.close(fd)
+            raise ProtocolError("a received segment is empty")
+        return cls(fd, size)
+
+    @property
+    def address(self) -> int:
+        """Where this process sees the first byte."""
+        if not self._address:
+            self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+        return self._address
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the kernel refuses to change the size."""
+        try:
+            return fcntl.fcntl(self._fd, _F_GET_SEALS) & _SEALS == _SEALS
+        except OSError:
+            return False
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def duplicate(self) -> int:
+        """A descriptor of its own for the same memory. Raises ``OSError`` where the segment was closed.
+
+        RACE late descriptor: without the lock, the number could be another file's by the time that it is copied.
+        """
+        with _descriptors:
+            if self._fd < 0:
+                raise OSError(errno.EBADF, "the segment was closed")
+            return os.dup(self._fd)
+
+    def populate(self, start: int, length: int) -> None:
+        """Have the kernel provide the pages now: a copy into fresh pages takes ten times as long as into warm ones."""
+        page = mmap.PAGESIZE
+        start = start // page * page
+        # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched.
+        with contextlib.suppress(OSError, AttributeError):
+            self.map.madvise(_MADV_POPULATE_WRITE, start, min(length + page, self.size - start))
+
+    def close(self) -> None:
+        """Give the descriptor back. The memory stays mapped until the last array that uses it is gone."""
+        with _descriptors:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+def _anonymous_file(label: str) -> int:
+    try:
+        return os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except AttributeError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EINVAL):
+            raise
+    return _unlinked_file()
+
+
+def _unlinked_file() -> int:
+    """The same without memfd: a named object that loses its name before anybody else can know it."""
+    import posix_ipc
+
+    name = "/isopod-" + os.urandom(16).hex()
+    memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
+    memory.unlink()
+    os.set_inheritable(memory.fd, False)
+    return int(memory.fd)

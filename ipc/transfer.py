@@ -1,0 +1,247 @@
+"""From values to tensors on the wire and back: the only place where a tensor is copied, or found to need no copy.
+
+*Outbound* puts arrays into this side's arena. An array that lies in shared memory already, because ``empty`` made it or
+because it is a view of what the other side sent, travels as it is: no byte moves. Everything else costs exactly one
+copy, which also makes it contiguous and little-endian. *Inbound* makes arrays over the other side's blocks.
+
+Both tell ``copied(nbytes)`` of each copy, so that "no copies" is a figure and not a hope.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Callable, Iterable
+
+import numpy as np
+
+from isopod.ipc import layout, tensor
+from isopod.ipc.arena import Arena, Block
+from isopod.ipc.errors import ProtocolError, SpecError
+from isopod.ipc.lease import Array, Lease, adopt, locate
+from isopod.ipc.lent import Borrowed
+from isopod.ipc.record import Tensor
+from isopod.ipc.segment import Segment
+
+_PLAIN_TYPES = (bool, int, float, str, bytes, type(None), list, tuple, dict)
+_UNIT = layout.ALIGNMENT
+
+
+def _uncounted(nbytes: int) -> None:
+    """Nobody wants to know."""
+
+
+class ArenaOwner:
+    """The owner of leases over our own arena's blocks."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+
+    def ended(self, lease: Lease) -> None:
+        self.arena.free(lease.token)
+
+    def empty(self, shape: Any, dtype: Any, label: str, deadline_ns: int = 0) -> Array:
+        """An uninitialised array in shared memory. Raises ``ArenaFull``, ``SpecError``."""
+        try:
+            kind = np.dtype(dtype)
+            dims = tuple(operator.index(dim) for dim in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+        except TypeError as error:
+            raise SpecError(f"{label} cannot have the shape {shape!r} and the dtype {dtype!r}: {error}") from None
+        if any(dim < 0 for dim in dims):
+            raise SpecError(f"{label} cannot have the shape {dims}")
+        if kind.hasobject:
+            raise SpecError(f"{label} cannot have the dtype {kind} in shared memory")
+        nbytes = kind.itemsize * tensor.item_count(dims)
+        block: Block = self.arena.allocate(nbytes, label, deadline_ns)
+        try:
+            return adopt(block.home.segment, block.offset, block.size, block.offset, dims, kind, self, block)
+        except ValueError as error:  # more dimensions than numpy has
+            self.arena.free(block)
+            raise SpecError(f"{label} cannot have the shape {shape!r}: {error}") from None
+
+
+class Outbound:
+    """Places values into the arena, or finds where they lie already.
+
+    ``index_of(segment)`` is the number under which the other side knows a segment, or None if it cannot know it.
+    ``may_refer(array)`` has the last word on whether an array that lies in shared memory may travel as it is.
+    """
+
+    def __init__(
+        self,
+        owner: ArenaOwner,
+        index_of: Callable[[Segment], int | None],
+        copied: Callable[[int], None] = _uncounted,
+        may_refer: Callable[[Array], bool] | None = None,
+    ) -> None:
+        self.owner = owner
+        self._may_refer = may_refer
+        self._index_of = index_of
+        self._copied = copied
+
+    def place_all(
+        self, items: Iterable[tuple[str, Any]], deadline_ns: int = 0
+    ) -> tuple[list[Tensor], list[Any], dict[str, Any]]:
+        """(tensors, the arrays that keep their memory alive, the plain part of the record).
+
+        Raises ``SpecError`` for what cannot be sent, ``ArenaFull``.
+        """
+        tensors: list[Tensor] = []
+        kept: list[Any] = []
+        plain: list[list[Any]] = []
+        for position, (name, value) in enumerate(items):
+            array = as_array(value)
+            if array is None:
+                if not isinstance(value, _PLAIN_TYPES):
+                    raise SpecError(
+                        f"{name} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be sent; "
+                        "use an array, a number, text, or lists and dicts of these"
+                    )
+                plain.append([position, name, value])
+                continue
+            placed, keep = self.place(name, array, deadline_ns)
+            tensors.append(placed)
+            kept.append(keep)
+        return tensors, kept, {"values": plain} if plain else {}
+
+    def place(self, name: str, array: Array, deadline_ns: int = 0) -> tuple[Tensor, Array]:
+        try:
+            code = tensor.code_of(array)
+        except SpecError as error:
+            raise SpecError(f"{name}: {error}") from None
+        if tensor.is_text(code):
+            packed = np.frombuffer(tensor.pack_text(array, name), np.uint8)
+            root = self._copy(name, packed, packed.dtype, deadline_ns)
+            return self._describe(name, code, array.shape, root, packed.nbytes), root
+        if array.flags.c_contiguous and array.dtype.isnative:
+            place = locate(array)
+            if place is not None:
+                segment, start, offset = place
+                index = self._index_of(segment)
+                if index is not None and (self._may_refer is None or self._may_refer(array)):
+                    return Tensor(name, code, array.shape, index, start // _UNIT, offset, array.nbytes), array
+        root = self._copy(name, array, tensor.dtype_of(code, array.dtype.itemsize), deadline_ns)
+        return self._describe(name, code, array.shape, root, root.nbytes), root
+
+    def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> Array:
+        root = self.owner.empty(array.shape, dtype, name, deadline_ns)
+        root[...] = array
+        self._copied(root.nbytes)
+        return root
+
+    def _describe(self, name: str, code: int, shape: tuple[int, ...], root: Array, nbytes: int) -> Tensor:
+        place = locate(root)
+        index = None if place is None else self._index_of(place[0])
+        if place is None or index is None:
+            raise ProtocolError("a new block lies in a segment that the other side cannot have")
+        return Tensor(name, code, shape, index, place[1] // _UNIT, place[2], nbytes)
+
+    def spill(self, record: bytes, deadline_ns: int = 0) -> tuple[Tensor, Array]:
+        """Put a record that is longer than a slot into a block."""
+        return self.place("record", np.frombuffer(record, np.uint8), deadline_ns)
+
+
+class Inbound:
+    """Makes arrays over what the other side sent, after checking every number of it.
+
+    ``segment_of(index)`` maps a segment or raises ``ProtocolError``; ``ours(index)`` says whether its blocks are this
+    side's own, which come back only as views of what was lent.
+    """
+
+    def __init__(
+        self,
+        segment_of: Callable[[int], Segment],
+        ours: Callable[[int], bool],
+        borrowed: Borrowed,
+        copied: Callable[[int], None] = _uncounted,
+    ) -> None:
+        self.borrowed = borrowed
+        self._copied = copied
+        self._segment_of = segment_of
+        self._ours = ours
+
+    def array(self, item: Tensor, *lenders: Any) -> Array:
+        """The array of one tensor; ``lenders`` (``find(tensor)``) know what of ours the other side may send back.
+
+        Raises ``ProtocolError``; ``SpecError`` if the dtype is unknown on this side.
+        """
+        segment = self._segment_of(item.segment)
+        if item.offset + item.nbytes > segment.size or not 0 <= item.block * _UNIT <= item.offset:
+            raise ProtocolError(f"a tensor lies outside of its segment: {item}")
+        if tensor.is_text(item.dtype):
+            return self._text(item, segment)
+        dtype = tensor.checked_dtype(item.dtype, item.shape, item.nbytes)
+        if self._ours(item.segment):
+            for lent in lenders:
+                loan = lent.find(item)
+                if loan is not None:
+                    return _over(item, dtype, loan.array, item.offset - loan.offset)
+            raise ProtocolError(f"a tensor lies in memory that was not lent: {item}")
+        start = item.block * _UNIT
+        length = item.offset + item.nbytes - start
+        key = (item.segment, item.block)
+        try:
+            return adopt(segment, start, length, item.offset, item.shape, dtype, self.borrowed, key)
+        except (ValueError, OverflowError) as error:  # an empty tensor may still claim impossible dimensions
+            raise ProtocolError(f"a tensor cannot have the shape {item.shape}: {error}") from None
+
+    def _text(self, item: Tensor, segment: Segment) -> Array:
+        if self._ours(item.segment):
+            raise ProtocolError("text lies in memory that is not its sender's")
+        data = bytes(segment.map[item.offset : item.offset + item.nbytes])
+        self._copied(len(data))
+        self.borrowed.consumed((item.segment, item.block))
+        return tensor.unpack_text(item.dtype, item.shape, data)
+
+    def spilled(self, item: Tensor) -> bytes:
+        """The record that was too long for its slot, copied out."""
+        segment = self._segment_of(item.segment)
+        end = item.offset + item.nbytes
+        if self._ours(item.segment) or end > segment.size or item.block * _UNIT > item.offset:
+            raise ProtocolError("a spilled record lies outside of its segment")
+        if item.nbytes > layout.MAX_PLAIN + layout.MAX_TENSORS * (32 + layout.MAX_RANK * 8 + layout.MAX_NAME):
+            raise ProtocolError(f"a spilled record has {item.nbytes} bytes")
+        record = bytes(segment.map[item.offset : item.offset + item.nbytes])
+        self.borrowed.consumed((item.segment, item.block))
+        return record
+
+
+def _over(item: Tensor, dtype: Any, loan: Array, offset: int) -> Array:
+    try:
+        return np.ndarray(item.shape, dtype, loan, offset)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise ProtocolError(f"a view of what was lent cannot have the shape {item.shape}: {error}") from None
+
+
+def as_array(value: Any) -> Array | None:
+    """The value as an ndarray without copying where it can be; None for what is not an array."""
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        return np.asarray(value)
+    if hasattr(type(value), "__array__") and not isinstance(value, type):
+        return np.asarray(value)  # torch, tensorflow, pandas, xarray: whatever can show itself as an array
+    return None
+
+
+def values_in_order(names_and_arrays: list[tuple[str, Any]], plain: dict[str, Any]) -> dict[str, Any]:
+    """Join tensors and plain values into one mapping, in the order in which they were sent.
+
+    Raises ``ProtocolError`` where the plain part does not have the form that ``place_all`` gave it.
+    """
+    if not plain:
+        named = dict(names_and_arrays)
+        if len(named) != len(names_and_arrays):
+            raise ProtocolError("a record names a value twice")
+        return named
+    items = list(names_and_arrays)
+    values = plain.get("values", [])
+    if type(values) is not list:
+        raise ProtocolError("the plain values of a record are not a list")
+    for value in values:
+        if type(value) is not list or len(value) != 3 or type(value[0]) is not int or type(value[1]) is not str:
+            raise ProtocolError("a plain value of a record has the wrong form")
+        items.insert(max(0, min(value[0], len(items))), (value[1], value[2]))
+    named = dict(items)
+    if len(named) != len(items):
+        raise ProtocolError("a record names a value twice")
+    return named

@@ -1,0 +1,61 @@
+"""Isopod: each machine-learning model in a process of its own, called like a local function.
+
+::
+
+    import isopod
+
+    old = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]))
+    print(old(images=pixels)["labels"])
+
+``load`` returns a ``Model``. What can go wrong is drawn as a tree in ``isopod.errors``.
+"""
+
+from isopod.runtime.api import (
+    ArenaFull,
+    BuildEvent,
+    Closed,
+    CrashReport,
+    Env,
+    EnvironmentBuildError,
+    Health,
+    InternalError,
+    IsopodError,
+    Model,
+    ModelError,
+    Outputs,
+    ProtocolError,
+    SandboxUnavailable,
+    SpecError,
+    Stats,
+    WorkerCrashed,
+    WorkerError,
+    WorkerTimeout,
+    WorkerUnavailable,
+    errors,
+    load,
+)
+
+__all__ = [
+    "ArenaFull",
+    "BuildEvent",
+    "Closed",
+    "CrashReport",
+    "Env",
+    "EnvironmentBuildError",
+    "Health",
+    "InternalError",
+    "IsopodError",
+    "Model",
+    "ModelError",
+    "Outputs",
+    "ProtocolError",
+    "SandboxUnavailable",
+    "SpecError",
+    "Stats",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerTimeout",
+    "WorkerUnavailable",
+    "errors",
+    "load",
+]

@@ -1,0 +1,110 @@
+"""The arguments of ``isopod``, and how a command ends: its exit code, and one clear line when it cannot go on.
+
+Exit codes: 0 it worked, 1 it ran and something was not right, 2 it could not run, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+
+from isopod import IsopodError
+from isopod.cli.screen import Screen, version
+
+_DESCRIPTION = """\
+Each machine-learning model in a process of its own, with its own Python and its
+own framework versions, called like a local function.
+"""
+_EXAMPLES = """\
+try it:
+  isopod demo                two scikit-learn pickles that exclude each other,
+                             in one application (at first it downloads 100 MB)
+  isopod demo --full         TensorFlow 1.15 and 2.21, PyTorch 1.12 and 2.13
+  isopod doctor              what isopod finds on this machine
+  isopod doctor --json | jq  the same for a program
+
+in Python:
+  import isopod
+  env = isopod.Env(["scikit-learn==1.2.2", "numpy<2"], python="3.11")
+  with isopod.load("model.py:Classifier", env=env) as model:
+      answer = model(images=images)
+
+exit codes:
+  0 it worked   1 something was not right   2 it could not run   130 Ctrl-C
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (``sys.argv`` by default) and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return _run(parser, arguments)
+    except IsopodError as error:
+        first, *rest = str(error).splitlines() or [type(error).__name__]
+        print(f"isopod: {first}", file=sys.stderr)
+        for line in rest:  # the resolver's own words, or a crash report: the one line is above
+            print(f"  {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader (head, less) has left: not an error, but Python would complain about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+    # each is imported when it is asked for: --help and version answer at once
+    if arguments.command == "demo":
+        if arguments.full:
+            from isopod.demo import frameworks
+
+            return frameworks.run(Screen())
+        from isopod.demo import pickles
+
+        return pickles.run(Screen())
+    if arguments.command == "doctor":
+        from isopod.cli import doctor
+
+        return doctor.run(Screen(), as_json=arguments.json)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    Screen().line(f"isopod {version()} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="isopod",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"isopod {version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    demo = commands.add_parser(
+        "demo",
+        help="see it work: models that exclude each other, a crash, the recovery",
+        description="Load models that cannot live in one process, ask them all, kill one, and see what happens. "
+        "What is built and trained is kept, so the second run takes seconds.",
+    )
+    demo.add_argument(
+        "--full",
+        action="store_true",
+        help="TensorFlow 1.15 and 2.21 with PyTorch 1.12 and 2.13, checked against numpy (about 1 GB to download, "
+        "5 GB on disk; what this machine has no Python for is left out)",
+    )
+    doctor = commands.add_parser(
+        "doctor",
+        help="what isopod finds on this machine",
+        description="Pythons, shared memory, cores, and the store of built environments.",
+    )
+    doctor.add_argument("--json", action="store_true", help="for a program to read")
+    commands.add_parser("version", help="the version of isopod, and of the Python it runs on")
+    return parser

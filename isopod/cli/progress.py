@@ -1,0 +1,116 @@
+"""Bars for work that runs in several threads at once: environments being built, models being loaded.
+
+With rich, on a terminal, one bar a task, redrawn in place and gone when all is done. Otherwise one plain line a task
+and stage. Both are told the same things, so nobody who reports progress asks which one it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from isopod import BuildEvent
+from isopod.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+# Where in its bar a stage begins and ends, and how it is called.
+_STAGES = {
+    "resolve": (0.00, 0.10, "resolving"),
+    "wait": (0.00, 0.10, "waiting"),
+    "download": (0.10, 0.60, "downloading"),
+    "install": (0.60, 0.70, "installing"),
+    "warm": (0.70, 0.85, "first imports"),
+    "train": (0.85, 0.95, "training"),
+    "start": (0.85, 0.95, "starting"),
+    "ready": (1.00, 1.00, "ready"),
+}
+
+
+class Bars:
+    """Progress of named tasks, on any ``Screen``. This one writes a line a stage; ``_LiveBars`` draws."""
+
+    def __init__(self, screen: Screen, names: list[str]) -> None:
+        self._screen = screen
+        self._width = max(map(len, names), default=0)
+        self._lock = threading.Lock()
+        self._stage = dict.fromkeys(names, "")
+        self._began = time.monotonic()
+
+    def tell(self, name: str, stage: str, message: str = "", done: int | None = None, total: int | None = None) -> None:
+        """Say where a task is. Any thread may. A stage without a bar of its own ("done") is passed over."""
+        with self._lock:
+            if stage in _STAGES:
+                self._show(name, stage, message, done, total)
+                self._stage[name] = stage
+
+    def listener(self, name: str) -> Callable[[BuildEvent], None]:
+        """Return what an environment's build is to call with its events."""
+        return lambda event: self.tell(name, event.stage, event.message, event.done, event.total)
+
+    def _show(self, name: str, stage: str, message: str, done: int | None, total: int | None) -> None:
+        if self._stage[name] != stage:
+            seconds = time.monotonic() - self._began
+            # of several messages in a stage only the first is shown, and so it must hold for all of them
+            text = message if stage in ("resolve", "wait", "install") and message else _STAGES[stage][2]
+            self._screen.line(f"  {name:<{self._width}}  {seconds:5.1f} s  {text.lower()}")
+
+
+class _LiveBars(Bars):
+    def __init__(self, screen: Screen, names: list[str], rich: RichProgress) -> None:
+        super().__init__(screen, names)
+        self._rich = rich
+        self._tasks: dict[str, TaskID] = {
+            name: rich.add_task(f"{name:<{self._width}}", total=1.0, doing="starting") for name in names
+        }
+
+    def _show(self, name: str, stage: str, message: str, done: int | None, total: int | None) -> None:
+        begin, end, doing = _STAGES[stage]
+        share = done / total if done is not None and total else 0.0
+        self._rich.update(
+            self._tasks[name], completed=begin + (end - begin) * share, doing=(message or doing).lower(),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def bars(screen: Screen, names: list[str]) -> Iterator[Bars]:
+    """Show the progress of ``names`` while the block runs. Nothing else may write to the screen in it."""
+    rich = _rich(screen) if screen.live else None
+    if rich is None:
+        yield Bars(screen, names)
+        return
+    with rich:
+        yield _LiveBars(screen, names, rich)
+
+
+def _rich(screen: Screen) -> RichProgress | None:
+    """Return rich's own progress display, None where rich (the extra ``cli``) is not installed."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.table import Column
+        from rich.text import Text
+    except ImportError:
+        return None
+
+    class Seconds(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.elapsed or 0.0:5.1f} s", style="dim")
+
+    # rich sees NO_COLOR by itself. A little narrower than the terminal: the "^C" that it echoes at the end of the last
+    # bar must not wrap, or one line too few would be cleared
+    console = Console(file=screen.stream, width=screen.width - 4, highlight=False)
+    return Progress(
+        TextColumn("  {task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=26, complete_style="cyan", finished_style="green"),
+        Seconds(table_column=Column(no_wrap=True)),
+        TextColumn("[dim]{task.fields[doing]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        console=console,
+        transient=True,
+        expand=True,
+    )

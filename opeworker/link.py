@@ -1,0 +1,155 @@
+"""The child's end of everything that it shares with its parent: segments, doorbells, and the control channel.
+
+``connect`` speaks the hand-shake on the main thread. Afterwards one thread listens to the channel, for new segments,
+for the order to drain, and for its end: the end of the channel is the parent's death, and this process follows.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+from isopod.ipc import channel, layout, protocol, ring
+from isopod.ipc.doorbell import ChildDoorbell
+from isopod.ipc.errors import ArenaFull, ProtocolError
+from isopod.ipc.mailbox import Receiver
+from isopod.ipc.protocol import Message
+from isopod.ipc.segment import Segment
+from isopod.opeworker import guard
+
+_SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
+
+
+class Link:
+    """One worker's connection to its parent."""
+
+    def __init__(self, control: int) -> None:
+        self._socket = socket.socket(fileno=control)
+        self._socket.set_inheritable(False)
+        self._conversation = protocol.Conversation(protocol.CHILD)
+        self._frames = channel.FrameBuffer()
+        self._received: deque[Message] = deque()
+        self._descriptors: deque[int] = deque()
+        self._sending = threading.Lock()
+        self._changed = threading.Condition()
+        self._refused = 0
+        self._segments: dict[int, Segment] = {}
+        self._indices: dict[int, int] = {}
+        self._outbox: list[int] = []
+        self.draining = False
+        self.process = os.getpid()
+
+    def connect(self) -> Message:
+        """Hello, attach, and the load message."""
+        self.send("hello", version=protocol.VERSION, pid=self.process, python=".".join(map(str, sys.version_info[:3])))
+        while True:
+            message = self._next()
+            if message.name == "attach":
+                self._attach(message)
+            elif message.name == "segment":
+                self._add_segment(message)
+            elif message.name == "load":
+                return message
+
+    def _attach(self, message: Message) -> None:
+        if message.fields["version"] != protocol.VERSION:
+            raise ProtocolError(f"the parent speaks version {message.fields['version']} of the protocol")
+        inbox, outbox, inbell, outbell = (self._take_descriptor() for _ in range(4))
+        self._inbox, self._outbox_control = Segment.attach(inbox), Segment.attach(outbox)
+        inbox_shape, outbox_shape = ring.read_control(self._inbox), ring.read_control(self._outbox_control)
+        self.inbell, self.outbell = ChildDoorbell(inbell), ChildDoorbell(outbell)
+        self.receiver = Receiver(ring.RecordReader(self._inbox, inbox_shape), self.inbell)
+        self._writer = ring.RecordWriter(self._outbox_control, outbox_shape)
+        self.slot = outbox_shape.payload
+        self.return_writer = ring.ReturnWriter(self._outbox_control, outbox_shape, self._inbox)
+        self.return_reader = ring.ReturnReader(self._inbox, inbox_shape, self._outbox_control)
+
+    def listen(self) -> None:
+        """Start the thread that listens to the parent from now on."""
+        threading.Thread(target=self._listen, name="isopod-control", daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                message = self._next()
+                with self._changed:
+                    if message.name == "segment":
+                        self._add_segment(message)
+                    elif message.name == "refuse":
+                        self._refused += 1
+                    elif message.name == "drain":
+                        self.draining = True
+                        self.inbell.ring()
+                    self._changed.notify_all()
+        except (OSError, ProtocolError):
+            guard.end_group()
+
+    def send(self, message: str, **fields: Any) -> None:
+        with self._sending:
+            channel.send_frame(self._socket, self._conversation.sending(Message(message, fields)))
+
+    def answer(self, record: bytes) -> None:
+        """Publish one record and ring."""
+        self._writer.write(record)
+        self.outbell.ring()
+
+    def segment(self, index: int) -> Segment:
+        """The segment that a record speaks of; waits for it where the record has overtaken its message."""
+        segment = self._segments.get(index)
+        if segment is None:
+            with self._changed:
+                self._changed.wait_for(lambda: index in self._segments, _SEGMENT_WAIT)
+                segment = self._segments.get(index)
+            if segment is None:
+                raise ProtocolError(f"segment {index} was never sent")
+        return segment
+
+    def is_own(self, index: int) -> bool:
+        return index in self._outbox
+
+    def index_of(self, segment: Segment) -> int | None:
+        return self._indices.get(id(segment))
+
+    def grow(self, size: int) -> Segment:
+        """Ask the parent for another segment of the outbox. Raises ``ArenaFull`` where it refuses."""
+        with self._changed:
+            had, refused = len(self._outbox), self._refused
+            self.send("grow", nbytes=size)
+            self._changed.wait_for(lambda: len(self._outbox) > had or self._refused > refused, _SEGMENT_WAIT)
+            if len(self._outbox) == had:
+                raise ArenaFull(f"the application has no more shared memory for outputs ({size} bytes)")
+            return self._segments[self._outbox[-1]]
+
+    def abandon(self) -> None:
+        """In a process that the model forked: let go of what belongs to the worker."""
+        self._socket.close()
+
+    def _add_segment(self, message: Message) -> None:
+        index = message.fields["index"]
+        if index in self._segments or not 0 <= index < layout.MAX_SEGMENTS:
+            raise ProtocolError(f"segment {index} was sent before or cannot be")
+        segment = Segment.attach(self._take_descriptor())
+        segment.close()  # the mapping has a descriptor of its own
+        self._segments[index] = segment
+        self._indices[id(segment)] = index
+        if message.fields["outbox"]:
+            self._outbox.append(index)
+
+    def _take_descriptor(self) -> int:
+        if not self._descriptors:
+            raise ProtocolError("a message came without its descriptors")
+        return self._descriptors.popleft()
+
+    def _next(self) -> Message:
+        while not self._received:
+            data, descriptors = channel.receive_with_descriptors(self._socket)
+            self._descriptors.extend(descriptors)
+            if not data:
+                guard.end_group()
+            for frame in self._frames.feed(data):
+                self._received.append(self._conversation.received(frame))
+        return self._received.popleft()

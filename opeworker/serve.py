@@ -1,0 +1,171 @@
+"""The request loop: one call at a time, on the main thread, until the parent says to drain.
+
+Whatever a model does wrong becomes the answer of that call, and the next call works. Imported only after the
+environment is active, because it needs numpy.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from isopod.ipc import record as records
+from isopod.ipc.arena import Arena
+from isopod.ipc.errors import ArenaFull, SpecError
+from isopod.ipc.lease import lease_of
+from isopod.ipc.lent import Borrowed, Lent
+from isopod.ipc.record import Record, Tensor
+from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
+from isopod.opeworker import context, failure
+from isopod.opeworker.backends.python import name_outputs
+from isopod.opeworker.link import Link
+
+
+class _BadValue(Exception):
+    """(the error, "input" or "output"): something that the model got or gave is no value that can cross."""
+
+
+class Server:
+    """Answers calls with a model. Made before the model, whose constructor may already use shared memory."""
+
+    def __init__(self, link: Link, memory_limit: int) -> None:
+        self._link = link
+        self._reclaiming = threading.Lock()
+        self._lent = Lent()
+        self._borrowed = Borrowed(link.return_writer, by_answer=True)
+        self._copied = 0  # bytes, for the running call
+        self._inbound = Inbound(link.segment, link.is_own, self._borrowed, self._count_copy)
+        owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
+        self._outbound = Outbound(owner, link.index_of, self._count_copy, self._may_refer)
+        context._Running.owner = owner
+
+    def serve(self, model: Any) -> None:
+        """Until the parent drains this worker."""
+        receive = self._link.receiver.receive
+        while True:
+            data = receive()
+            if data is not None:
+                self._answer(model, data)
+            elif self._link.draining:
+                return
+
+    def _answer(self, model: Any, data: bytes) -> None:
+        received = time.monotonic_ns()
+        self._copied = 0
+        call = records.decode(data)
+        self._reclaim()
+        deadline = call.stamps[0]
+        if deadline and received >= deadline:  # nobody wants it any more, so nothing of it is looked at
+            self._reply(records.EXPIRED, call, (received, received, received, 0), [], {})
+            return
+        if call.spilled:
+            call = records.decode(self._inbound.spilled(call.tensors[0]))
+        context._Running.deadline_ns = deadline
+        tensors: list[Tensor] = []
+        extra: dict[str, Any] = {}
+        kind = records.RESULT
+        started = finished = received
+        inputs: Any = None
+        returned: Any = None
+        try:
+            inputs = self._inputs(call)
+            started = time.monotonic_ns()
+            returned = model(inputs)
+            finished = time.monotonic_ns()
+            inputs = None
+            tensors, extra = self._outputs(returned)
+        except ArenaFull as error:
+            kind, extra = records.FULL, {"error": failure.describe(error)}
+        except _BadValue as error:
+            kind, extra = records.RAISED, {"error": failure.describe(error.args[0], error.args[1])}
+        except BaseException as error:  # goes to the caller as ModelError, SystemExit and KeyboardInterrupt too
+            kind, extra = records.RAISED, {"error": failure.describe(error)}
+        inputs = returned = None
+        if os.getpid() != self._link.process:
+            os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
+        self._reply(kind, call, (received, started, finished, self._copied), tensors, extra)
+
+    def _inputs(self, call: Record) -> dict[str, Any]:
+        arrays = []
+        for number, item in enumerate(call.tensors):
+            try:
+                array = self._inbound.array(item, self._lent)
+            except SpecError as error:
+                raise _BadValue(SpecError(f"input {item.name}: {error}"), "input") from None
+            lease = lease_of(array)
+            if lease is not None and lease.owner is self._borrowed:
+                self._borrowed.open[id(lease)] = (lease, number)
+            arrays.append((item.name, array))
+        return values_in_order(arrays, call.plain)
+
+    def _outputs(self, returned: Any) -> tuple[list[Tensor], dict[str, Any]]:
+        try:
+            tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), context.arena_deadline())
+        except SpecError as error:
+            raise _BadValue(error, "output") from None
+        for item, array in zip(tensors, kept):
+            if self._link.is_own(item.segment):
+                self._lent.add(item, array)
+        return tensors, extra
+
+    def _reply(
+        self, kind: int, call: Record, stamps: records.Stamps, tensors: list[Tensor], extra: dict[str, Any]
+    ) -> None:
+        # The arrays of the call are gone from this frame's callers by now: what is still open, the model kept.
+        held = self._borrowed.still_held()
+        if held:
+            extra["held"] = held
+        try:
+            answer = records.encode(kind, call.call, stamps, tensors, extra)
+        except SpecError as error:
+            self._take_back(tensors)
+            kind, tensors, extra = records.RAISED, [], {"error": failure.describe(error, "output")}
+            if held:
+                extra["held"] = held
+            answer = records.encode(kind, call.call, stamps, tensors, extra)
+        if len(answer) > self._link.slot:
+            try:
+                item, array = self._outbound.spill(answer, context.arena_deadline() if kind == records.RESULT else 0)
+                self._lent.add(item, array)
+                answer = records.encode(kind, call.call, stamps, [item], flags=records.SPILLED)
+            except ArenaFull as error:
+                self._take_back(tensors)
+                if kind == records.RESULT:
+                    kind, extra = records.FULL, {"error": failure.describe(error)}
+                answer = records.encode(kind, call.call, stamps, [], {**extra, "error": failure.brief(extra["error"])})
+        if self._borrowed.waiting:
+            self._borrowed.flush()
+        self._link.answer(answer)
+
+    def let_go_after_fork(self) -> None:
+        """In a process that the model forked: memory, and what was borrowed, are the worker's."""
+        self._borrowed.forked = True
+        context._Running.owner = None
+
+    def _take_back(self, tensors: list[Tensor]) -> None:
+        """Outputs that were placed and are not sent after all."""
+        for item in tensors:
+            if self._link.is_own(item.segment):
+                self._lent.release((item.segment, item.block))
+
+    def _may_refer(self, array: Any) -> bool:
+        """Whether an output may point into an input: only into one of this very call, which the parent still has.
+
+        An input that was kept from an earlier call may be returned the moment that it is let go, before the answer is
+        taken in; so it is copied.
+        """
+        lease = lease_of(array)
+        return lease is None or lease.owner is not self._borrowed or id(lease) in self._borrowed.open
+
+    def _count_copy(self, nbytes: int) -> None:
+        self._copied += nbytes
+
+    def _reclaim(self) -> None:
+        """Take back what the application has let go."""
+        if not self._link.return_reader.ready():
+            return
+        with self._reclaiming:
+            for key in self._link.return_reader.take():
+                self._lent.release(key)

@@ -1,0 +1,1 @@
+"""The parent: models, sessions, supervision and environments, in the application's process."""

@@ -1,0 +1,155 @@
+"""The parent's end of one control channel: the hand-shake, new segments, and the order to drain.
+
+``on_data`` runs on the monitor thread and never waits: the socket is non-blocking, and a worker that does not read what
+it is sent is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from isopod.ipc import channel, layout, protocol
+from isopod.ipc.errors import ProtocolError
+from isopod.ipc.protocol import Message
+from isopod.ipc.segment import Segment
+from isopod.runtime.process import WorkerProcess
+
+_GROWTH_STEP = 256 << 20  # bytes: an arena need not grow by more than this at once
+
+
+@dataclass(frozen=True)
+class LoadOrder:
+    """What the child is told to load: the fields of the ``load`` message."""
+
+    name: str
+    target: dict[str, str]
+    arguments: dict[str, Any]
+    environment: dict[str, Any]
+    memory_limit: int
+
+
+class Unreachable(ProtocolError):
+    """The worker could not be given a segment: it is dead, or does not read its channel."""
+
+
+class Control:
+    """Speaks the protocol to one worker, and numbers the segments that the worker has been given."""
+
+    def __init__(self, process: WorkerProcess, handle: Callable[[Message], None]) -> None:
+        self._process = process
+        self._handle = handle
+        self._conversation = protocol.Conversation(protocol.PARENT)
+        self._frames = channel.FrameBuffer()
+        self._lock = threading.RLock()
+        self._segments: dict[int, Segment] = {}
+        self._indices: dict[int, int] = {}
+        self._outbox: set[int] = set()
+
+    def on_data(self, data: bytes) -> None:
+        """Take in what the worker wrote. Raises ``ProtocolError``."""
+        for frame in self._frames.feed(data):
+            self._handle(self._conversation.received(frame))
+
+    def send(self, message: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
+        """Say something. Raises ``OSError`` where the worker is dead or does not listen, ``ProtocolError``."""
+        with self._lock:
+            frame = self._conversation.sending(Message(message, fields))
+            channel.send_frame(self._process.control, frame, descriptors)
+
+    def attach(self, descriptors: Sequence[int], segments: Sequence[Segment], order: LoadOrder) -> None:
+        """Answer a hello: everything that is shared, and what to load."""
+        with self._lock:
+            self.send("attach", descriptors, version=protocol.VERSION)
+            for segment in segments:
+                self.index_of(segment)
+            self.send(
+                "load",
+                name=order.name,
+                target=order.target,
+                arguments=order.arguments,
+                environment=order.environment,
+                memory_limit=order.memory_limit,
+            )
+
+    def index_of(self, segment: Segment) -> int | None:
+        """The worker's number for a segment, which is handed over if it does not have it yet; None if it cannot be."""
+        index = self._indices.get(id(segment))
+        if index is not None:
+            return index
+        with self._lock:
+            return self._indices.get(id(segment)) or self._give(segment, outbox=False)
+
+    def give_outbox(self, segment: Segment) -> None:
+        """Hand over a segment that the worker writes its outputs into."""
+        with self._lock:
+            self._give(segment, outbox=True)
+
+    def grow_outbox(self, nbytes: int, limit: int) -> None:
+        """Give the worker another segment for its outputs, or refuse it. ``limit`` bounds all of them, in bytes."""
+        used = sum(segment.size for segment in self.outbox())
+        room = limit - used
+        # An honest arena grows by as much as it has, up to a step: tiny segments would use up our descriptors.
+        if not min(used, _GROWTH_STEP, room) <= nbytes <= room or nbytes <= 0:
+            self.send("refuse", nbytes=nbytes)
+            return
+        try:
+            segment = Segment.create(nbytes, "isopod-outputs")
+        except OSError:  # the machine has no more: the same answer
+            self.send("refuse", nbytes=nbytes)
+            return
+        self.give_outbox(segment)
+
+    def _give(self, segment: Segment, *, outbox: bool) -> int | None:
+        index = len(self._segments) + 1
+        if index >= layout.MAX_SEGMENTS:
+            return None
+        try:
+            descriptor = segment.duplicate()  # another model's segment may be closed at this very moment
+        except OSError:
+            return None
+        # Known here before it is known there: the worker may answer with it while this thread is still sending.
+        self._segments[index] = segment
+        if outbox:
+            self._outbox.add(index)
+        try:
+            self.send("segment", (descriptor,), index=index, outbox=outbox)
+        except (OSError, ProtocolError) as error:
+            raise Unreachable("it does not read its control channel") from error
+        finally:
+            os.close(descriptor)
+        self._indices[id(segment)] = index
+        return index
+
+    def segment(self, index: int) -> Segment:
+        """The segment of that number. Raises ``ProtocolError`` if the worker was never given it."""
+        segment = self._segments.get(index)
+        if segment is None:
+            raise ProtocolError(f"segment {index} is not known")
+        return segment
+
+    def is_ours(self, index: int) -> bool:
+        """Whether the blocks of a segment are handed out on this side."""
+        return index not in self._outbox
+
+    def outbox(self) -> list[Segment]:
+        return [self._segments[index] for index in sorted(self._outbox)]
+
+
+def checked_interface(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a ``ready`` message, with the forms that the table of messages does not go into.
+
+    Raises ``ProtocolError`` unless inputs and outputs are names and the timings are seconds.
+    """
+    for side in ("inputs", "outputs"):
+        for item in fields[side]:
+            if type(item) is not dict or type(item.get("name")) is not str:
+                raise ProtocolError(f"its {side} have the wrong form")
+    if any(type(item.get("required")) is not bool for item in fields["inputs"]):
+        raise ProtocolError("its inputs have the wrong form")
+    if any(type(seconds) is not float for seconds in fields["timings"].values()):
+        raise ProtocolError("its timings have the wrong form")
+    return fields

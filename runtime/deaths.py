@@ -1,0 +1,108 @@
+"""The errors by which a caller hears of a worker's death, a model's exception, or a deadline."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from isopod.ipc.errors import (
+    ArenaFull,
+    Closed,
+    IsopodError,
+    ModelError,
+    ProtocolError,
+    SpecError,
+    WorkerCrashed,
+    WorkerTimeout,
+)
+from isopod.runtime.report import CrashReport, tidy_stacks
+
+
+def crash_error(report: CrashReport) -> WorkerCrashed:
+    error = WorkerCrashed(str(report))
+    error.report = report
+    return error
+
+
+def report_of(session: Any, status: int | None, peak_rss: int) -> CrashReport:
+    """What is known of a session's worker at the moment of its death. The lock of its calls is held."""
+    running = next(iter(session.flight.sent.values()), None)
+    return CrashReport(
+        model=session.name,
+        pid=session.process.pid,
+        status=status,
+        phase=session.life.state,
+        reason=session.process.end_reason,
+        uptime=session.life.uptime,
+        calls=session.answered,
+        waiting_calls=len(session.flight.sent) + len(session.flight.backlog),
+        call_seconds=None if running is None else (time.monotonic_ns() - running.sent_ns) / 1e9,
+        stderr=tuple(session.watch.stderr.tail),
+        stdout=tuple(session.watch.stdout.tail),
+        stacks=tidy_stacks(session.watch.faults.text),
+        peak_rss=peak_rss,
+    )
+
+
+def ended_error(report: CrashReport) -> IsopodError:
+    """For a call that was with a worker when that died: by a fault, or because its model was closed."""
+    if report.phase == "draining" and (report.status == 0 or report.reason):
+        return Closed(f"model {report.model!r} was closed while a call was in flight, or about to be: {report.cause}")
+    return crash_error(report)
+
+
+def timeout_error(model: str, timeout: float | None, what: str, report: CrashReport | None) -> WorkerTimeout:
+    message = f"model {model!r}: {what} took longer than its deadline of {timeout or 0:g} s"
+    if report is None:
+        error = WorkerTimeout(message + "; the call had not been started, and the worker goes on with others")
+    else:
+        error = WorkerTimeout(f"{message}, so its worker was ended\n{report}")
+    error.report = report
+    return error
+
+
+def failure_text(failure: Any) -> dict[str, str]:
+    """The fields of a failure record that came from the child. Raises ``ProtocolError`` if they are not all text."""
+    fields = ("type", "message", "traceback", "missing", "culprit")
+    if type(failure) is not dict or any(type(failure.get(field)) is not str for field in fields):
+        raise ProtocolError("a failure record has the wrong form")
+    return {field: failure[field] for field in fields}
+
+
+def model_error(model: str, failure: Any, doing: str) -> ModelError | SpecError:
+    """A model's exception. Raises ``ProtocolError`` where the record of it is malformed."""
+    text = failure_text(failure)
+    if text["culprit"] == "input":
+        return SpecError(f"model {model!r}: {text['message']}")
+    if text["culprit"] == "output":
+        return ModelError(
+            f"model {model!r} returned what cannot be sent: {text['message']}", text["type"], text["message"]
+        )
+    summary = f"model {model!r} raised {text['type']} {doing}: {text['message']}"
+    remedy = ""
+    if text["missing"]:
+        remedy = f"\nAdd the package that provides {text['missing']!r} to the requirements of its environment."
+    return ModelError(
+        f"{summary}{remedy}\n\nTraceback in the worker:\n{text['traceback'].rstrip()}",
+        type_name=text["type"],
+        remote_message=text["message"],
+        remote_traceback=text["traceback"],
+    )
+
+
+def arena_error(model: str, failure: Any) -> ArenaFull:
+    text = failure_text(failure)
+    return ArenaFull(f"model {model!r} has no room for its outputs: {text['message']}")
+
+
+def load_error(model: str, target: str, culprit: str, failure: Any) -> IsopodError:
+    """Why a model could not be loaded, by whose fault it is."""
+    text = failure_text(failure)
+    if culprit == "caller":
+        return SpecError(f"model {model!r} cannot be loaded from {target}: {text['message']}")
+    if culprit == "environment":
+        return SpecError(
+            f"model {model!r}: its environment has no working numpy, which every worker needs ({text['message']}); "
+            "add numpy to its requirements"
+        )
+    return model_error(model, failure, f"while it was loaded from {target}")

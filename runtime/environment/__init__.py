@@ -1,0 +1,14 @@
+"""Environments: which Python and which packages a model gets, built once and kept.
+
+The rest of the runtime uses the names below and nothing else of this package. ``prepare`` is the way in.
+"""
+
+from __future__ import annotations
+
+from .events import BuildEvent
+from .interpreter import Interpreter, interpreters
+from .interpreter import find as find_interpreter
+from .prepared import Prepared, prepare
+from .spec import Env
+
+__all__ = ["BuildEvent", "Env", "Interpreter", "Prepared", "find_interpreter", "interpreters", "prepare"]

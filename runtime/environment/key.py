@@ -1,0 +1,38 @@
+"""The name of an environment in the cache: a hash of everything that decides what is in it.
+
+What is left out is left out on purpose: credentials, run-time variables, certificates and proxies do not change what
+is installed. The contents of local wheels and constraint files are in, for a file may change under the same name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from .interpreter import Interpreter
+from .requirements import identity
+from .sources import Sources
+from .spec import Env
+
+# To be raised when a build of the same inputs gives another folder, so that old ones are not taken for new ones.
+SCHEMA = 1
+_LENGTH = 32  # of 64 hexadecimal digits: 128 bits, and paths that people can still read
+
+
+def key_of(interpreter: Interpreter, requirements: Sequence[str], sources: Sources, env: Env) -> str:
+    """Return the key: 32 hexadecimal digits of a sha256."""
+    facts = {
+        "schema": SCHEMA,
+        "implementation": interpreter.implementation,
+        "version": interpreter.version,
+        "soabi": interpreter.soabi,
+        "platform": interpreter.platform,
+        "base": str(interpreter.executable),
+        "requirements": [identity(requirement) for requirement in requirements],
+        "sources": sources.identity,
+        "from source": sorted(set(env.from_source)),
+        "warm": sorted(set(env.warm)),
+    }
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

@@ -1,0 +1,124 @@
+"""``prepare``: from an ``Env`` to folders that a worker can run on, built at most once however many ask for it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uv
+
+from isopod.ipc.errors import EnvironmentBuildError
+
+from . import existing, pipconfig, requirements
+from .builder import Build, Plan, site_folder
+from .events import BuildEvent, Reporter
+from .interpreter import Interpreter, find
+from .key import key_of
+from .sources import merge
+from .spec import Env
+from .store import VENV, Store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An environment that is ready: what a worker is started with.
+
+    ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
+    worker takes on once ``site_dirs`` are active. ``key`` names it in the cache, None for an existing environment;
+    ``cached`` is False only for the caller who built it.
+    """
+
+    python: Path
+    version: tuple[int, int, int]
+    executable: Path
+    prefix: Path
+    site_dirs: tuple[Path, ...]
+    variables: Mapping[str, str]
+    key: str | None
+    cached: bool
+
+
+def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, store: Store | None = None) -> Prepared:
+    """Return the environment of ``env``, building it if the cache (``store``; the user's by default) has none.
+
+    ``on_event`` is called, in this thread, for each step; an exception out of it ends the build. Raises ``SpecError``
+    for an interpreter or an existing environment that is not there, ``EnvironmentBuildError`` if the build fails.
+    """
+    reporter = Reporter(on_event)
+    if env.location is not None:
+        found = existing.resolve(env.location)
+        reporter.tell("done", f"using {found.prefix}")
+        return Prepared(
+            python=found.base.executable,
+            version=found.base.version,
+            executable=found.executable,
+            prefix=found.prefix,
+            site_dirs=found.site_dirs,
+            variables=env.variables,
+            key=None,
+            cached=True,
+        )
+    interpreter = find(env.python)
+    sources = merge(env, pipconfig.read())
+    wanted = requirements.complete(env.requirements)
+    plan = Plan(
+        interpreter=interpreter,
+        wanted=wanted,
+        sources=sources,
+        from_source=tuple(sorted(set(env.from_source))),
+        warm=tuple(dict.fromkeys(env.warm)),
+        variables=tuple(env.variables.items()),
+    )
+    key = key_of(interpreter, wanted.requirements, sources, env)
+    cache = Store() if store is None else store
+    try:
+        cached = cache.get(key) is not None or not _build(plan, key, cache, reporter)
+    except OSError as error:
+        raise EnvironmentBuildError(f"the environment cannot be kept in {cache.root}: {error}") from error
+    reporter.tell("done", f"using {cache.folder(key)}")
+    return _served(cache.folder(key) / VENV, interpreter, env, key, cached=cached)
+
+
+def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
+    """Build under the key's lock; False if another had built it when the lock was ours."""
+
+    def waiting(holder: str) -> None:
+        reporter.tell("wait", f"process {holder} builds this environment")
+
+    with cache.lock(key, waiting) as lock:
+        if cache.get(key) is not None:
+            return False
+        with cache.staging(key) as staging:
+            meta = Build(plan, _uv(), staging, lock, reporter).run()
+            cache.publish(key, staging, meta)
+    return True
+
+
+def _served(prefix: Path, interpreter: Interpreter, env: Env, key: str, *, cached: bool) -> Prepared:
+    return Prepared(
+        python=interpreter.executable,
+        version=interpreter.version,
+        executable=prefix / "bin" / "python",
+        prefix=prefix,
+        site_dirs=(site_folder(prefix, interpreter),),
+        variables=env.variables,
+        key=key,
+        cached=cached,
+    )
+
+
+# Before Python 3.12, sysconfig (which uv asks) hands a half-filled table to the second of two threads that come first.
+_finding_uv = threading.Lock()
+
+
+def _uv() -> str:
+    try:
+        with _finding_uv:
+            return os.fspath(uv.find_uv_bin())
+    except FileNotFoundError as error:
+        raise EnvironmentBuildError(
+            f"uv, which builds environments, is not installed beside isopod: {error}"
+        ) from error

@@ -1,0 +1,287 @@
+"""The calls that are with one worker, and who waits for them: leader and followers.
+
+Whoever *leads* takes in answers and settles everybody's calls. A lone caller leads itself, and waits on the doorbell
+with nobody in between; with several, the others follow: each sleeps on a lock of its own until it is settled, or until
+it is promoted because the leader has what it came for. Calls that nobody waits for (futures, tasks) are led by a
+dispatcher thread, which exists only once there was such a call, and which alone runs users' callbacks, never while it
+leads: so a callback may call the model again.
+
+What must hold: while a call is unsettled, somebody leads or is about to. So a death has only to be marked and rung.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from isopod.runtime.calls import Call
+
+_logger = logging.getLogger("isopod")
+
+
+class Flight:
+    """Calls between "sent" and "settled". ``lock`` guards all of it; methods marked *locked* want it held.
+
+    ``pump(deadline_ns)`` takes in one answer and is called only by the leader; ``expire(call)`` acts on a passed
+    deadline; ``ring()`` makes a parked leader look up; ``idle()`` is told, locked, when nobody leads and nothing is
+    unsettled.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pump: Callable[[int], bool],
+        expire: Callable[[Call], None],
+        ring: Callable[[], None],
+        idle: Callable[[], None],
+    ) -> None:
+        self.lock = threading.Lock()
+        self.sent: dict[int, Call] = {}  # in the order in which the worker takes them: the first one runs
+        self.backlog: deque[Call] = deque()  # more than there are slots
+        self.over = False  # the worker is dead
+        self._leader: object = None  # the call whose caller leads, or a token of ours
+        self._name = name
+        self._pump, self._expire, self._ring, self._idle = pump, expire, ring, idle
+        self._followers: deque[Call] = deque()
+        self._wanted = threading.Condition(self.lock)  # the dispatcher is needed
+        self._unattended: dict[int, Call] = {}
+        self._deliveries: deque[Call] = deque()
+        self._dispatcher: threading.Thread | None = None
+
+    # ------------------------------------------------------------------ settling
+
+    def settle(self, call: Call, error: BaseException | None) -> None:
+        """The call has its answer; the first one counts. Locked."""
+        was_done, call.done = call.done, True
+        self._unattended.pop(call.id, None)
+        if call.id not in self.sent:  # else its answer is yet to come, and until then the worker may read the inputs
+            call.release()
+        if was_done:
+            call.outputs = None  # abandoned, or late: nobody looks at it any more
+            return
+        call.error = error
+        if call.deliver is None:
+            # Promoted in the moment in which its deadline passed: its lock was released by that.
+            if call.wake is not None and self._leader is not call:
+                call.wake.release()
+        elif call.threaded:
+            self._deliveries.append(call)
+            self._wanted.notify()
+        else:
+            call.deliver(call)
+
+    def settle_all(self, error_of: Callable[[Call], BaseException]) -> None:
+        """The worker is dead, and what it still said has been heard."""
+        with self.lock:
+            # Each leaves only once it is settled, so whoever leads on after an interrupt tells the others.
+            calls = [*self.sent.values(), *self.backlog]
+            for call in calls:
+                self.settle(call, error_of(call))
+            self.sent.clear()
+            self.backlog.clear()
+            for call in calls:
+                call.release()
+
+    def unsettled(self) -> bool:
+        """Whether anybody still waits, or is about to. Locked."""
+        return bool(self.backlog or self._unattended) or any(not call.done for call in self.sent.values())
+
+    def end(self) -> None:
+        """The worker is dead: whoever leads, now or in a moment, settles every call. Locked."""
+        self.over = True
+        if self._leader is not None or self.unsettled():
+            self._ring()
+        else:
+            self._idle()
+        self._wanted.notify_all()
+
+    def abandon(self, call: Call) -> None:
+        """Nobody wants this call's answer any more: it is dropped when it comes."""
+        with self.lock:
+            self._hand_over(call)
+            if call in self._followers:
+                self._followers.remove(call)
+            call.deliver = None
+            call.done = True
+            if call.deadline_ns and (call.id in self.sent or call in self.backlog) and not self.over:
+                self.attend(call)  # its deadline still frees the worker, which may hang in it
+            else:
+                self._unattended.pop(call.id, None)
+            self._come_to_rest()
+
+    def finish(self) -> None:
+        """The worker is dead: settle what was sent and nobody waits for, so that its session can be put away."""
+        token = object()
+        with self.lock:
+            if self._leader is not None or not self.unsettled():
+                return
+            self._leader = token
+        try:
+            self._pump(0)
+        finally:
+            self._retire(token)
+
+    # ------------------------------------------------------------------ callers that wait
+
+    def wait(self, call: Call) -> None:
+        """Until the call is settled. Whatever is raised meanwhile (Ctrl-C) abandons it."""
+        try:
+            if self._lead_or_follow(call):
+                self._lead_for(call)
+            else:
+                self._follow(call)
+        except BaseException:  # it goes on to the caller; the call must not stay behind
+            self.abandon(call)
+            raise
+
+    def _lead_or_follow(self, call: Call) -> bool:
+        with self.lock:
+            if self._leader is None:
+                self._leader = call
+                return True
+            if not call.done:
+                call.wake = threading.Lock()
+                call.wake.acquire()
+                self._followers.append(call)
+            return False
+
+    def _lead_for(self, call: Call) -> None:
+        try:
+            while not call.done:
+                if not self._pump(call.deadline_ns) and _remaining(call) == 0.0:
+                    self._expire(call)
+        finally:
+            self._retire(call)
+
+    def _follow(self, call: Call) -> None:
+        while True:
+            with self.lock:
+                promoted = self._leader is call
+                if call.done and not promoted:
+                    return
+            if promoted:
+                # Also when the answer is there already: the lead must not end with a caller who walks away.
+                self._lead_for(call)
+                return
+            if not call.wake.acquire(timeout=_remaining(call)):  # type: ignore[union-attr]
+                self._expire(call)
+
+    def _retire(self, leader: object) -> None:
+        with self.lock:
+            self._hand_over(leader)
+
+    def _hand_over(self, leader: object) -> None:
+        """Stop leading, if it does lead; the next one who still waits leads on. Locked.
+
+        RACE lost lead: an interrupt may strike anywhere in here. Then the caller does it again, from ``abandon``; so
+        who leads is written in one place, and nothing is forgotten before that is changed.
+        """
+        if self._leader is not leader:
+            return
+        while self._followers:
+            follower = self._followers[0]
+            if not follower.done and follower.wake is not None:
+                self._leader = follower
+                del self._followers[0]
+                follower.wake.release()
+                return
+            del self._followers[0]
+        self._leader = None
+        self._come_to_rest()
+
+    def _come_to_rest(self) -> None:
+        """Where nobody leads, tell those whose business it is then. Locked."""
+        if self._leader is not None:
+            return
+        if self._unattended or self._deliveries or self.over:
+            self._wanted.notify()
+        if self.over and not self.unsettled():
+            self._idle()
+
+    # ------------------------------------------------------------------ calls that nobody waits for
+
+    def attend(self, call: Call) -> None:
+        """Have the dispatcher look after a call. Locked."""
+        self._unattended[call.id] = call
+        if self._dispatcher is None:
+            dispatcher = threading.Thread(target=self._dispatch, name=f"isopod-calls-{self._name}", daemon=True)
+            dispatcher.start()  # may fail: then the next call tries again
+            self._dispatcher = dispatcher
+        self._wanted.notify()
+        if call.deadline_ns and self._leader is not None:
+            self._ring()  # the dispatcher may be parked beyond this deadline
+
+    def join(self, timeout: float) -> None:
+        """After the worker's death: wait for the dispatcher to deliver the last call, unless this is the dispatcher.
+
+        It may be in a callback that waits for this very thread, so not for ever.
+        """
+        dispatcher = self._dispatcher
+        if dispatcher is not None and dispatcher is not threading.current_thread():
+            dispatcher.join(timeout)
+
+    def _dispatch(self) -> None:
+        while True:
+            with self.lock:
+                if not self._await_work():
+                    return
+                delivery = self._deliveries.popleft() if self._deliveries else None
+                lead = delivery is None and bool(self._unattended) and self._leader is None
+                if lead:
+                    self._leader = self
+            if delivery is not None:
+                self._deliver(delivery)
+                del delivery  # or its outputs would live until the next one
+                continue
+            if lead:
+                self._lead_unattended()
+            self._expire_unattended()
+
+    @staticmethod
+    def _deliver(call: Call) -> None:
+        try:
+            if call.deliver is not None:
+                call.deliver(call)
+        except BaseException:  # goes to the log: a callback that calls sys.exit must not end it for all other calls
+            # As text: a handler may keep the record, and with a traceback the outputs.
+            _logger.error("a callback of a future raised\n%s", traceback.format_exc())
+
+    def _await_work(self) -> bool:
+        """Until there is something to deliver, to lead or to expire; False when it is all over. Locked."""
+        while not (self._deliveries or (self._unattended and self._leader is None)):
+            if self.over and not self._unattended:
+                return False
+            due = self._next_deadline()
+            if not self._wanted.wait(max(0.0, (due - time.monotonic_ns()) / 1e9) if due else None):
+                return True
+        return True
+
+    def _lead_unattended(self) -> None:
+        try:
+            while self._unattended and not self._deliveries:
+                if not self._pump(self._next_deadline()):
+                    return
+        finally:
+            self._retire(self)
+
+    def _expire_unattended(self) -> None:
+        now = time.monotonic_ns()
+        for call in list(self._unattended.values()):
+            if call.deadline_ns and call.deadline_ns <= now and not call.late:
+                self._expire(call)
+
+    def _next_deadline(self) -> int:
+        """When the next unattended call is due, as ``time.monotonic_ns()``; 0: never."""
+        calls = list(self._unattended.values())
+        return min((call.deadline_ns for call in calls if call.deadline_ns and not call.late), default=0)
+
+
+def _remaining(call: Call) -> float:
+    """Seconds until the call is due, in the form of ``Lock.acquire``: -1 for no deadline, or one acted upon already."""
+    if not call.deadline_ns or call.late:
+        return -1.0
+    return max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)

@@ -1,0 +1,226 @@
+"""The monitor: one thread that waits for whatever happens to any worker.
+
+Process descriptors, control channels and output pipes of all workers are in one selector. The thread never waits for a
+worker and never runs a user's code, and a fault with one worker ends that worker, not the watch over the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from isopod.runtime.logs import FaultLog, LineLog, Scribe
+from isopod.runtime.process import WorkerProcess, read_available
+
+_logger = logging.getLogger("isopod")
+_GRACE = 1.0  # seconds from the end of a worker's channel to its death
+_CHUNK = 65_536
+_STACKS_WAIT = 0.05  # seconds for the first of a hanging worker's stacks; one that is stopped tells nothing
+_STACKS_QUIET = 0.01  # seconds of silence after which they are complete
+_LAST_WORDS = 16  # chunks: more than a socket holds
+
+
+class Watched(Protocol):
+    """Who hears of a worker's life, on the monitor thread. None of these may block."""
+
+    process: WorkerProcess
+
+    def on_control(self, data: bytes) -> None: ...
+    def on_exit(self, status: int | None, peak_rss: int) -> None: ...
+
+
+class Watch:
+    """The monitor's side of one worker: its descriptors and what was read from them."""
+
+    def __init__(self, watched: Watched, model: str, scribe: Scribe) -> None:
+        self.watched = watched
+        self.stdout = LineLog(model, "stdout", scribe)
+        self.stderr = LineLog(model, "stderr", scribe)
+        self.faults = FaultLog()
+        self._told = threading.Event()
+        worker = watched.process
+        self.sources: dict[int, Callable[[bytes], None]] = {
+            worker.stdout: self.stdout.feed,
+            worker.stderr: self.stderr.feed,
+            worker.faults: self._feed_faults,
+        }
+
+    def _feed_faults(self, data: bytes) -> None:
+        self.faults.feed(data)
+        self._told.set()
+
+    def ask_for_stacks(self) -> None:
+        """Have it tell where it hangs, and wait for as long as it goes on telling. Not on the monitor thread."""
+        self._told.clear()
+        self.watched.process.dump_stacks()
+        patience = _STACKS_WAIT
+        until = time.monotonic() + 2 * _STACKS_WAIT
+        while self._told.wait(patience) and time.monotonic() < until:
+            self._told.clear()
+            patience = _STACKS_QUIET
+
+    def drain(self) -> None:
+        """Read what is left in the pipes, without waiting: a grandchild may hold them open for ever."""
+        for descriptor, feed in self.sources.items():
+            for _ in range(64):  # a pipe holds 64 KiB; more than that is somebody still writing
+                data = read_available(descriptor)
+                if not data:
+                    break
+                feed(data)
+        self.stdout.finish()
+        self.stderr.finish()
+
+
+class Source(NamedTuple):
+    """What a descriptor in the selector belongs to, and what to do when it can be read. Deaths come after all else."""
+
+    watch: Watch
+    handle: Callable[[], None]
+    is_death: bool = False
+
+
+class Monitor:
+    """Watches workers from ``watch`` to their death."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, None)
+        self._orders: queue.SimpleQueue[Watch] = queue.SimpleQueue()
+        self._silent: dict[WorkerProcess, float] = {}  # closed their channel, and until when they may take to end
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="isopod-monitor", daemon=True)
+        self._thread.start()
+
+    def watch(self, watch: Watch) -> None:
+        """Look after a worker from now on, until it is dead."""
+        self._orders.put(watch)
+        self._wake()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._wake()
+        self._thread.join()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Wait, and attend to what happened. Its locals hold on to workers, and must go before the next wait."""
+        ready = self._select()
+        self._end_silent()
+        # A death is looked at after everything that the worker managed to say before it.
+        for key in sorted(ready, key=lambda key: key.data is not None and key.data.is_death):
+            if key.data is None:
+                self._take_orders()
+            else:
+                self._attend(key.data)
+
+    def _select(self) -> list[selectors.SelectorKey]:
+        return [key for key, _ in self._selector.select(self._patience())]
+
+    def _attend(self, source: Source) -> None:
+        try:
+            source.handle()
+        except Exception:  # goes to the log: a fault of ours with one worker must not blind us for all others
+            _logger.exception("a fault in the monitor, so a worker is ended; please report it")
+            source.watch.watched.process.kill("a fault in isopod's monitor; see the log")
+
+    def _take_orders(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        while not self._orders.empty():
+            self._register(self._orders.get())
+
+    def _register(self, watch: Watch) -> None:
+        worker = watch.watched.process
+
+        def register(descriptor: int, handle: Callable[[], None], is_death: bool = False) -> None:
+            self._selector.register(descriptor, selectors.EVENT_READ, Source(watch, handle, is_death))
+
+        register(worker.pidfd, lambda: self._on_exit(watch), True)
+        register(worker.control.fileno(), lambda: self._on_control(watch))
+        for descriptor, feed in watch.sources.items():
+            register(descriptor, self._reader(descriptor, feed))
+
+    def _reader(self, descriptor: int, feed: Callable[[bytes], None]) -> Callable[[], None]:
+        def read() -> None:
+            data = read_available(descriptor)
+            if data:
+                feed(data)
+            elif data is not None:
+                self._forget(descriptor)
+
+        return read
+
+    def _forget(self, descriptor: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(descriptor)
+
+    def _on_control(self, watch: Watch) -> None:
+        worker = watch.watched.process
+        try:
+            data = worker.control.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            watch.watched.on_control(data)
+            return
+        self._forget(worker.control.fileno())
+        # An ending process closes it a moment before it is dead: only one that lives on has broken its word.
+        self._silent[worker] = time.monotonic() + _GRACE
+
+    def _patience(self) -> float | None:
+        """Seconds until a worker without a channel must be ended."""
+        if not self._silent:
+            return None
+        return max(0.0, min(self._silent.values()) - time.monotonic())
+
+    def _end_silent(self) -> None:
+        now = time.monotonic()
+        for worker, by in list(self._silent.items()):
+            if now >= by:
+                del self._silent[worker]
+                worker.kill("it closed its control channel")
+
+    def _on_exit(self, watch: Watch) -> None:
+        worker = watch.watched.process
+        try:
+            self._hear_last_words(watch)
+        finally:
+            # Whatever that ran into: everybody who waits for this worker must hear of its death.
+            for descriptor in (worker.pidfd, worker.control.fileno(), *watch.sources):
+                self._forget(descriptor)
+            self._silent.pop(worker, None)
+            worker.kill_group()
+            status, peak_rss = worker.reap()
+            watch.watched.on_exit(status, peak_rss)
+            worker.close()
+
+    @staticmethod
+    def _hear_last_words(watch: Watch) -> None:
+        """Why it failed to load, or its good-bye, and what is left in its pipes."""
+        with contextlib.suppress(OSError):
+            for _ in range(_LAST_WORDS):  # somebody who has outlived it may go on for ever
+                data = watch.watched.process.control.recv(_CHUNK)
+                if not data:
+                    break
+                watch.watched.on_control(data)
+        watch.drain()

@@ -1,0 +1,165 @@
+"""One worker process: how it is started, how it is ended, and the descriptors by which it is watched.
+
+Workers are spawned from one long-lived thread, because a parent-death signal, should one have to serve (see the
+child's ``guard``), follows the thread that spawned it. Everything is created under an exit stack: either a whole
+``WorkerProcess`` comes out, or nothing stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import isopod.ipc
+from isopod.ipc.errors import SpecError
+
+STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's bootstrap
+_READ_CHUNK = 65_536
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """A running child. ``pidfd`` is readable once it is dead; ``control`` is our end of its channel."""
+
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+    control: socket.socket
+    stdout: int
+    stderr: int
+    faults: int
+    lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
+    end_reason: str = field(default="")
+    _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def kill(self, reason: str = "") -> None:
+        """End it now. The first reason given is the one that is reported."""
+        if reason and not self.end_reason:
+            self.end_reason = reason
+        self._signal(signal.SIGKILL)
+
+    def dump_stacks(self) -> None:
+        """Have it write the Python stack of each thread into ``faults``."""
+        self._signal(STACKS_SIGNAL)
+
+    def kill_group(self) -> None:
+        """End whatever it forked. Only between its death and ``reap``: until then its number belongs to nobody else."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> tuple[int | None, int]:
+        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else."""
+        try:
+            _, status, usage = os.wait4(self.pid, 0)
+        except ChildProcessError:
+            self.popen.returncode = 0
+            return None, 0
+        self.popen.returncode = os.waitstatus_to_exitcode(status)
+        return self.popen.returncode, usage.ru_maxrss * 1024
+
+    def close(self) -> None:
+        """Give all descriptors back."""
+        self.let_go()
+        with self._putting_away:
+            pidfd, self.pidfd = self.pidfd, -1
+        for descriptor in (pidfd, self.stdout, self.stderr, self.faults):
+            os.close(descriptor)
+
+    def let_go(self) -> None:
+        """Close what the worker lives by. In a forked copy of the application too, or it hides the original's death."""
+        self.control.close()
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
+
+    def _signal(self, number: int) -> None:
+        # Once put away, the descriptor's number may be that of another worker's: RACE late kill.
+        with self._putting_away, contextlib.suppress(ProcessLookupError):  # it is dead already
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def discard(self) -> None:
+        """End a process that nobody watches, and put it away."""
+        self.kill()
+        self.reap()
+        self.close()
+
+
+def read_available(descriptor: int) -> bytes | None:
+    """What can be read without waiting; empty at the end, None if there is nothing just now."""
+    try:
+        return os.read(descriptor, _READ_CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerProcess:
+    """Start a worker on a base interpreter; it keeps our modules' bytecode in the folder ``bytecode``.
+
+    Raises ``SpecError`` where the interpreter cannot be executed.
+    """
+    with contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
+        ours, theirs = socket.socketpair()
+        failed.callback(ours.close)
+        always.callback(theirs.close)
+        ours.setblocking(False)
+        pipes = []
+        for _ in range(3):
+            read, write = os.pipe()
+            failed.callback(os.close, read)
+            always.callback(os.close, write)
+            os.set_blocking(read, False)
+            pipes.append((read, write))
+        (stdout, stdout_w), (stderr, stderr_w), (faults, faults_w) = pipes
+        lifeline_r, lifeline = os.pipe()
+        always.callback(os.close, lifeline_r)
+        failed.callback(os.close, lifeline)
+        command = [
+            str(python),
+            "-I",
+            "-S",
+            *(["-B"] if sys.dont_write_bytecode else []),
+            str(folder_of("opeworker") / "bootstrap.py"),
+        ]
+        command += [str(theirs.fileno()), str(faults_w), str(os.getpid()), str(folder_of("ipc")), str(bytecode)]
+        command += [str(lifeline_r)]
+        try:
+            popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout_w,
+                stderr=stderr_w,
+                pass_fds=(theirs.fileno(), faults_w, lifeline_r),
+                start_new_session=True,
+                env=child_variables(variables),
+            )
+        except OSError as error:
+            raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
+        failed.callback(popen.wait)
+        failed.callback(popen.kill)
+        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline)
+        failed.pop_all()
+        return process
+
+
+def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: ours without what would lead it to the application's Python."""
+    ours = ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "__PYVENV_LAUNCHER__")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in ours}
+    return {**kept, **extra}
+
+
+def folder_of(room: str) -> Path:
+    """Where ``ipc`` or ``opeworker`` lies: side by side when installed, and in the source tree alike."""
+    return Path(next(iter(isopod.ipc.__path__))).resolve().parent / room

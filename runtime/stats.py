@@ -1,0 +1,76 @@
+"""What a model has done and cost: counters that are cheap to keep, and figures that are made on demand."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+_KEPT = 4096  # latest calls that percentiles are taken over
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Microseconds over the latest calls; zeros where there was none."""
+
+    median_us: float = 0.0
+    p99_us: float = 0.0
+    min_us: float = 0.0
+    samples: int = 0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A model's figures since it was loaded. Times in seconds or microseconds as named, sizes in bytes.
+
+    ``latency`` is what a caller waits, ``compute`` the model's own part of it. ``start`` says where the time of the
+    last worker's start went. ``bytes_copied_in`` were copied on this side to send inputs, ``bytes_copied_out`` on
+    either side to bring outputs back. Shared memory is that of the inputs: arrays that are alive, and calls in
+    flight.
+    """
+
+    calls: int
+    errors: int
+    crashes: int
+    restarts: int
+    latency: Latency
+    compute: Latency
+    bytes_copied_in: int
+    bytes_copied_out: int
+    rss_bytes: int
+    shared_bytes: int
+    shared_bytes_used: int
+    start_seconds: float
+    start: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Counters:
+    """Counted as calls are sent and settled, over all workers of a model."""
+
+    calls: int = 0
+    errors: int = 0
+    crashes: int = 0
+    restarts: int = 0
+    copied_in: int = 0
+    copied_out: int = 0
+    times: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))  # ns: (waited, computed)
+    output_names: tuple[str, ...] = ()
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add_copied_in(self, nbytes: int) -> None:
+        with self._lock:
+            self.copied_in += nbytes
+
+    def add_copied_out(self, nbytes: int) -> None:
+        with self._lock:
+            self.copied_out += nbytes
+
+
+def latency(nanoseconds: Iterable[int]) -> Latency:
+    ordered = sorted(nanoseconds)
+    if not ordered:
+        return Latency()
+    count = len(ordered)
+    return Latency(ordered[count // 2] / 1e3, ordered[min(count - 1, count * 99 // 100)] / 1e3, ordered[0] / 1e3, count)

@@ -1,0 +1,259 @@
+"""The arena: blocks that never overlap, memory that is used again, and a limit that says who holds what."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+import strategies  # noqa: F401  (the profile)
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from isopod.ipc.arena import Arena, ArenaSegment, Block, mib
+from isopod.ipc.errors import ArenaFull
+from isopod.ipc.layout import ALIGNMENT
+from isopod.ipc.segment import Segment
+
+MIB = 1 << 20
+
+
+class Segments:
+    """Makes segments, and closes them in the end."""
+
+    def __init__(self) -> None:
+        self.made: list[Segment] = []
+
+    def grow(self, size: int) -> Segment:
+        self.made.append(Segment.create(size))
+        return self.made[-1]
+
+    def close(self) -> None:
+        for segment in self.made:
+            segment.close()
+        self.made.clear()
+
+
+@pytest.fixture
+def segments() -> Iterator[Segments]:
+    made = Segments()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def arena(segments: Segments) -> Iterator[Arena]:
+    made = Arena(segments.grow, 4 * MIB, "model 'm'")
+    yield made
+    made.__dict__.clear()  # pytest keeps fixtures alive beyond the census, and each mapping has a descriptor
+
+
+class ArenaMachine(RuleBasedStateMachine):
+    """Allocates and frees in any order, within a limit that is soon reached."""
+
+    blocks: Bundle[Block] = Bundle("blocks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segments = Segments()
+        self.arena = Arena(self.segments.grow, 6 * MIB, "the arena")
+        self.live: list[Block] = []
+
+    @rule(target=blocks, nbytes=st.integers(0, 5000) | st.integers(0, 2 * MIB))
+    def allocate(self, nbytes: int) -> Block | MultipleResults[Block]:
+        try:
+            block = self.arena.allocate(nbytes, f"block {nbytes}")
+        except ArenaFull:
+            return multiple()
+        assert block.size >= nbytes
+        self.live.append(block)
+        return block
+
+    @rule(block=consumes(blocks))
+    def free(self, block: Block) -> None:
+        self.arena.free(block)
+        self.live.remove(block)
+
+    @invariant()
+    def live_blocks_are_apart_aligned_and_inside(self) -> None:
+        taken: dict[int, list[tuple[int, int]]] = {}
+        for block in self.live:
+            assert block.offset % ALIGNMENT == 0
+            assert block.size % ALIGNMENT == 0
+            assert block.offset >= 0
+            assert block.offset + block.size <= block.home.segment.size
+            taken.setdefault(id(block.home), []).append((block.offset, block.offset + block.size))
+        for spans in taken.values():
+            spans.sort()
+            assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        assert self.arena.used == sum(block.size for block in self.live)
+        assert self.arena.used <= self.arena.reserved <= self.arena.limit
+
+    def teardown(self) -> None:
+        for block in self.live:
+            self.arena.free(block)
+        assert self.arena.used == 0
+        # Nothing was lost between the blocks: each whole segment can be had again at once.
+        for home in sorted(self.arena.segments, key=lambda home: -home.segment.size):
+            self.arena._melt()
+            assert home.extents == [(0, home.segment.size)]
+        self.segments.close()
+
+
+TestArenaMachine = ArenaMachine.TestCase
+TestArenaMachine.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)
+
+
+def test_the_block_that_was_freed_last_is_used_first(arena: Arena) -> None:
+    first, second = arena.allocate(10_000, "a"), arena.allocate(10_000, "b")
+    arena.free(first)
+    arena.free(second)
+    assert arena.allocate(10_000, "c") is second
+    assert arena.allocate(10_000, "d") is first
+
+
+def test_nearly_equal_sizes_share_warm_blocks_and_little_is_wasted(arena: Arena) -> None:
+    for nbytes in (0, 1, 64, 65, 255, 256, 257, 1000, 4097, 100_000, MIB):
+        block = arena.allocate(nbytes, "x")
+        assert max(nbytes, 1) <= block.size <= max(ALIGNMENT, nbytes * 5 // 4 + ALIGNMENT)
+        arena.free(block)
+        assert arena.allocate(nbytes, "x") is block
+        arena.free(block)
+
+
+def test_many_small_freed_blocks_melt_into_a_big_one(arena: Arena) -> None:
+    blocks = []
+    while True:
+        try:
+            blocks.append(arena.allocate(32 * 1024, "small"))
+        except ArenaFull:
+            break
+    assert arena.reserved == arena.limit
+    for block in blocks:
+        arena.free(block)
+    largest = max(home.segment.size for home in arena.segments)
+    assert arena.allocate(largest, "big").size == largest
+
+
+def test_a_full_arena_says_who_holds_it(arena: Arena) -> None:
+    held = [arena.allocate(MIB, "image"), arena.allocate(MIB, "image"), arena.allocate(MIB, "mask")]
+    with pytest.raises(ArenaFull) as caught:
+        arena.allocate(2 * MIB, "depth")
+    message = str(caught.value)
+    assert "model 'm': no room for 2.0 MiB of depth in shared memory (limit 4.0 MiB)" in message
+    assert "held by image (2 arrays, 2.0 MiB), mask (1 arrays, 1.0 MiB)" in message
+    assert "memory_limit" in message
+    assert isinstance(caught.value, MemoryError)
+    for block in held:
+        arena.free(block)
+    arena.allocate(MIB, "depth")
+
+
+def test_more_than_the_limit_is_refused_at_once(arena: Arena) -> None:
+    with pytest.raises(ArenaFull, match="held by nobody"):
+        arena.allocate(5 * MIB, "huge", time.monotonic_ns() + 10**12)
+    arena.allocate(4 * MIB, "all of it")
+
+
+def test_a_full_arena_waits_until_something_is_let_go(arena: Arena) -> None:
+    block = arena.allocate(4 * MIB, "first")
+    waiting = threading.Event()
+
+    def reclaim() -> None:
+        waiting.set()
+
+    arena._reclaim = reclaim
+    found: list[Block] = []
+    waiter = threading.Thread(
+        target=lambda: found.append(arena.allocate(4 * MIB, "second", time.monotonic_ns() + 60 * 10**9))
+    )
+    waiter.start()
+    waiting.wait()
+    assert not found
+    arena.free(block)
+    waiter.join()
+    assert found == [block]
+
+
+def test_what_the_other_side_returned_is_looked_for_before_growing(segments: Segments) -> None:
+    returned: list[Callable[[], None]] = []
+
+    def reclaim() -> None:
+        while returned:
+            returned.pop()()
+
+    arena = Arena(segments.grow, 4 * MIB, "m", reclaim)
+    block = arena.allocate(MIB, "x")
+    returned.append(lambda: arena.free(block))
+    assert arena.allocate(MIB, "y") is block
+    assert len(segments.made) == 1
+
+
+def test_growing_may_be_refused_and_tried_again() -> None:
+    refusals = [True]
+    segments = Segments()
+
+    def grow(size: int) -> Segment:
+        if refusals.pop():
+            raise ArenaFull("the machine has no more")
+        return segments.grow(size)
+
+    arena = Arena(grow, 4 * MIB, "m")
+    with pytest.raises(ArenaFull, match="no room for 1 KiB of x"):
+        arena.allocate(1024, "x")
+    refusals.append(False)
+    assert arena.allocate(1024, "x").size == 1024
+    segments.close()
+
+
+def test_freeing_in_the_middle_of_allocating_is_allowed(arena: Arena) -> None:
+    """As the garbage collector does: in the same thread, with the arena's lock held."""
+    block = arena.allocate(1000, "x")
+    with arena._lock:
+        arena.free(block)
+    assert arena.used == 0
+
+
+def test_threads_share_an_arena(arena: Arena) -> None:
+    faults: list[str] = []
+
+    def work(mark: int) -> None:
+        for step in range(300):
+            block = arena.allocate(100 + step * 7 % 5000, "x")
+            block.home.segment.map[block.offset] = mark
+            block.home.segment.map[block.offset + block.size - 1] = mark
+            if block.home.segment.map[block.offset] != mark:
+                faults.append(f"{mark} lost its block")
+            arena.free(block)
+
+    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert arena.used == 0
+
+
+def test_extents_join_with_both_neighbours(segments: Segments) -> None:
+    home = ArenaSegment(segments.grow(4096))
+    offsets = [home.carve(1024) for _ in range(4)]
+    assert offsets == [0, 1024, 2048, 3072]
+    assert home.carve(64) == -1
+    home.melt(0, 1024)
+    home.melt(2048, 1024)
+    assert home.extents == [(0, 1024), (2048, 1024)]
+    home.melt(1024, 1024)
+    assert home.extents == [(0, 3072)]
+    home.melt(3072, 1024)
+    assert home.extents == [(0, 4096)]
+
+
+def test_sizes_read_as_people_say_them() -> None:
+    assert [mib(0), mib(2048), mib(MIB), mib(5 * MIB // 2)] == ["0 KiB", "2 KiB", "1.0 MiB", "2.5 MiB"]

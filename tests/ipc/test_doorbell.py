@@ -1,0 +1,213 @@
+"""Doorbells: two ends of one semaphore in one process, across a fork, and across an exec."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from isopod.ipc import doorbell
+from isopod.ipc.doorbell import ChildDoorbell, ParentDoorbell, Spin
+
+LONG_NS = 60 * 10**9  # a hang guard: the bell rings long before
+
+
+class Bells:
+    """Both ends of one semaphore."""
+
+    def __init__(self) -> None:
+        self.parent = ParentDoorbell()
+        self.child = ChildDoorbell(os.dup(self.parent.fd))
+
+
+@pytest.fixture
+def bells() -> Iterator[Bells]:
+    made = Bells()
+    yield made
+    made.parent.close()
+    made.__dict__.clear()  # pytest keeps fixtures alive beyond the census, and each mapping has a descriptor
+
+
+ENDS = [("parent", "child"), ("child", "parent"), ("parent", "parent"), ("child", "child")]
+
+
+@pytest.mark.parametrize(("ringer", "listener"), ENDS)
+def test_each_ring_is_heard_once(bells: Bells, ringer: str, listener: str) -> None:
+    rings, hears = getattr(bells, ringer), getattr(bells, listener)
+    assert not hears.try_wait()
+    for _ in range(3):
+        rings.ring()
+    assert [hears.try_wait() for _ in range(4)] == [True, True, True, False]
+    rings.ring()
+    assert hears.wait()
+    assert not hears.try_wait()
+
+
+@pytest.mark.parametrize(("ringer", "listener"), ENDS)
+def test_a_parked_listener_wakes(bells: Bells, ringer: str, listener: str) -> None:
+    heard: list[bool] = []
+    hears = getattr(bells, listener)
+    thread = threading.Thread(target=lambda: heard.append(hears.wait(time.monotonic_ns() + LONG_NS)))
+    thread.start()
+    getattr(bells, ringer).ring()
+    thread.join()
+    assert heard == [True]
+
+
+@pytest.mark.parametrize("end", ["parent", "child"])
+def test_a_deadline_passes(bells: Bells, end: str) -> None:
+    deadline = time.monotonic_ns() + 20_000_000
+    assert not getattr(bells, end).wait(deadline)
+    assert time.monotonic_ns() >= deadline
+    assert not getattr(bells, end).wait(1)  # long gone
+    bells.parent.ring()
+    assert getattr(bells, end).wait(1)  # a ring that is there counts, however late
+
+
+@pytest.mark.parametrize("end", ["parent", "child"])
+def test_parking_goes_on_past_its_longest_time(bells: Bells, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "_MAX_PARK", 0.005)
+    assert not getattr(bells, end).wait(time.monotonic_ns() + 40_000_000)
+
+
+@pytest.mark.parametrize("end", ["parent", "child"])
+def test_a_signal_interrupts_and_its_handler_runs(bells: Bells, end: str) -> None:
+    seen = threading.Event()
+
+    def handler(*_: Any) -> None:
+        seen.set()
+
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+
+        def interrupt() -> None:
+            signal.pthread_kill(main, signal.SIGUSR1)
+            seen.wait()
+            bells.parent.ring()
+
+        knock = threading.Thread(target=interrupt)
+        knock.start()
+        assert getattr(bells, end).wait(time.monotonic_ns() + LONG_NS)
+        assert seen.is_set()
+        knock.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("end", ["parent", "child"])
+def test_what_a_handler_raises_ends_the_wait(bells: Bells, end: str) -> None:
+    def handler(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.get_ident()
+    before = signal.signal(signal.SIGUSR1, handler)
+    knock = threading.Thread(target=lambda: signal.pthread_kill(main, signal.SIGUSR1))
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  (it may come as soon as the thread runs)
+            knock.start()
+            getattr(bells, end).wait(time.monotonic_ns() + LONG_NS)
+    finally:
+        knock.join()
+        signal.signal(signal.SIGUSR1, before)
+    bells.parent.ring()
+    assert getattr(bells, end).wait()
+
+
+def test_no_name_is_left(bells: Bells) -> None:
+    assert not [name for name in os.listdir("/dev/shm") if "isopod" in name]
+    assert not os.get_inheritable(bells.parent.fd)
+
+
+def test_closing_twice_is_once() -> None:
+    bell = ParentDoorbell()
+    bell.close()
+    bell.close()
+
+
+def test_a_fork_hears_and_rings() -> None:
+    there, back = ParentDoorbell(), ParentDoorbell()
+    pid = os.fork()
+    if pid == 0:
+        there.wait(time.monotonic_ns() + LONG_NS)
+        back.ring()
+        os._exit(0)
+    there.ring()
+    assert back.wait(time.monotonic_ns() + LONG_NS)
+    assert os.waitpid(pid, 0)[1] == 0
+    there.close()
+    back.close()
+
+
+_ECHO = """
+import sys, types, os
+package = types.ModuleType("isopod"); package.__path__ = []
+ipc = types.ModuleType("isopod.ipc"); ipc.__path__ = [sys.argv[3]]
+sys.modules["isopod"], sys.modules["isopod.ipc"] = package, ipc
+from isopod.ipc.doorbell import ChildDoorbell
+assert "posix_ipc" not in sys.modules
+there, back = ChildDoorbell(int(sys.argv[1])), ChildDoorbell(int(sys.argv[2]))
+for _ in range(100):
+    there.wait()
+    back.ring()
+"""
+
+
+def test_another_program_with_nothing_but_its_standard_library_hears_and_rings() -> None:
+    there, back = ParentDoorbell(), ParentDoorbell()
+    folder = os.path.dirname(os.path.abspath(doorbell.__file__))
+    command = [sys.executable, "-I", "-S", "-c", _ECHO, str(there.fd), str(back.fd), folder]
+    with subprocess.Popen(command, pass_fds=(there.fd, back.fd)) as echo:
+        for _ in range(100):
+            there.ring()
+            assert back.wait(time.monotonic_ns() + LONG_NS)
+    assert echo.returncode == 0
+    there.close()
+    back.close()
+
+
+def test_many_ringers_lose_nothing(bells: Bells) -> None:
+    def ring() -> None:
+        for _ in range(500):
+            bells.child.ring()
+
+    ringers = [threading.Thread(target=ring) for _ in range(4)]
+    for ringer in ringers:
+        ringer.start()
+    for _ in range(2000):
+        assert bells.parent.wait(time.monotonic_ns() + LONG_NS)
+    for ringer in ringers:
+        ringer.join()
+    assert not bells.parent.try_wait()
+
+
+def settled_on(spin: Spin, parked_ns: int, spun_ns: int) -> float:
+    """How often it spins once it has learned that a wait takes so long after parking, and so long after spinning."""
+    spun = 0
+    for turn in range(4096):
+        spun += spin.spins and turn >= 2048
+        spin.learn(spun_ns if spin.spins else parked_ns)
+    return spun / 2048
+
+
+def test_the_faster_way_of_waiting_wins_and_the_other_is_tried_now_and_then() -> None:
+    spin = Spin(60_000)
+    assert spin.spins
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=5_000) < 1
+    assert 0 < settled_on(spin, parked_ns=5_000, spun_ns=50_000) < 0.1
+    assert 0 < settled_on(spin, parked_ns=10_000, spun_ns=10_000) < 0.1  # a tie is not worth the processor
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=5_000) < 1  # it is never too late to learn
+    assert 0 < settled_on(spin, parked_ns=10**9, spun_ns=10**9) < 0.1  # a slow model
+
+
+def test_without_a_budget_there_is_no_spinning() -> None:
+    spin = Spin(0)
+    assert not spin.spins
+    assert settled_on(spin, parked_ns=10**6, spun_ns=1) == 0

@@ -1,0 +1,128 @@
+"""Ctrl-C at every line of a call: whatever it hits, the next call works, and nobody waits for ever.
+
+A signal's handler runs between any two bytecodes of the main thread. A trace function does the same, at a chosen one.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import isopod
+from isopod.runtime.process import folder_of
+
+GUARD = 20.0  # seconds: a hang guard
+MODELS = Path(__file__).resolve().parent.parent / "models"
+OURS = tuple(str(folder_of(room)) for room in ("runtime", "ipc"))
+
+
+class Interrupt:
+    """Raises ``KeyboardInterrupt`` at the nth line of ours, once. ``hit`` says where that was."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.hit = ""
+
+    def __enter__(self) -> Interrupt:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS) or in_a_callback(frame):
+            return None
+        # The line of a ``with`` comes up again at its end, where Python lets no handler run: its lock is still held.
+        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not source.lstrip().startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                self.hit = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def in_a_callback(frame: FrameType | None) -> bool:
+    """Whether it runs for a weak reference: there Python itself prints an exception, and goes on."""
+    while frame is not None:
+        if frame.f_code.co_name == "_ended":
+            return True
+        frame = frame.f_back
+    return False
+
+
+@pytest.fixture
+def model() -> Iterator[isopod.Model]:
+    with isopod.load(MODELS / "races.py:Patient") as model:
+        model(x=0)
+        yield model
+
+
+def call(model: isopod.Model, number: int) -> None:
+    assert model(x=np.full(8, number), timeout=GUARD)["x"][0] == number
+
+
+def every(step: int) -> Iterator[int]:
+    return iter(range(1, 10_000, step))
+
+
+@pytest.mark.parametrize("step", [7])
+@pytest.mark.timeout(600)
+def test_at_any_line_of_a_call(model: isopod.Model, step: int) -> None:
+    for number in every(step):
+        interrupt = Interrupt(number)
+        try:
+            with interrupt:
+                call(model, number)
+        except KeyboardInterrupt:
+            assert interrupt.hit
+        try:
+            call(model, -number)
+            call(model, number)
+        except isopod.WorkerTimeout as error:
+            raise AssertionError(f"after an interrupt at {interrupt.hit}") from error
+        if not interrupt.hit:
+            assert number > 100
+            return
+
+
+@pytest.mark.parametrize("step", [11])
+@pytest.mark.timeout(600)
+def test_others_who_wait_are_told(model: isopod.Model, step: int) -> None:
+    """Threads that follow an interrupted leader, or lead an interrupted follower, all get an answer or an error."""
+    for number in every(step):
+        settled: list[Any] = []
+
+        def follow(settled: list[Any] = settled) -> None:
+            for turn in range(5):
+                try:
+                    call(model, turn)
+                except isopod.WorkerCrashed as error:
+                    settled.append(error)
+                else:
+                    settled.append(None)
+
+        others = [threading.Thread(target=follow, daemon=True) for _ in range(2)]
+        for other in others:
+            other.start()
+        interrupt = Interrupt(number)
+        try:
+            with interrupt:
+                call(model, number)
+        except (KeyboardInterrupt, isopod.WorkerCrashed):
+            pass
+        for other in others:
+            other.join(GUARD)
+        assert len(settled) == 10, f"after an interrupt at {interrupt.hit}"
+        call(model, number)
+        if not interrupt.hit:
+            return

@@ -1,0 +1,28 @@
+"""One worker for each module of tests that only asks it questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import isopod
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    return MODELS
+
+
+@pytest.fixture(scope="module")
+def swiss(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
+    """``tests/models/basic.py:Swiss``, shared by the tests of a module."""
+    with isopod.load(MODELS / "basic.py:Swiss", timeout=60) as model:
+        # What grows with use is grown now, so that each test's census finds it there: both arenas, the dispatcher.
+        model(do="echo", x=model.empty("x", 8 << 20, "uint8"))
+        model(do="large", x=8 << 20)
+        model.submit(do="pid").result()
+        yield model

@@ -1,0 +1,38 @@
+"""Leases through a real framework: torch in the child looks at inputs, keeps them, and returns views of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import isopod
+from isopod import Env, EnvironmentBuildError
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(900)
+def test_torch_keeps_what_it_looks_at(models: Path) -> None:
+    try:
+        model = isopod.load(models / "with_torch.py:Torch", env=Env(["torch==2.13.0", "numpy"]))
+    except EnvironmentBuildError as error:
+        pytest.skip(f"torch 2.13.0 cannot be had here: {str(error).splitlines()[0]}")
+    with model:
+        model(do="keep", x=np.full((3, 100), 5.0))
+        for number in range(20):
+            model(do="view", x=np.full((3, 100), float(number)))
+            assert model(do="kept")["kept"].tolist() == [5.0] * 200
+        assert model.stats().shared_bytes_used > 0
+        model(do="let go")
+        model(do="let go")
+        assert model.stats().shared_bytes_used == 0
+        array = model.empty("x", (3, 4), np.float32)
+        array[:] = np.arange(12).reshape(3, 4)
+        copied = model.stats().bytes_copied_in, model.stats().bytes_copied_out
+        views = model(do="view", x=array)
+        array += 1
+        assert views["view"].tolist() == array[1:].tolist()
+        assert views["dlpack"].tolist() == array[:1].tolist()
+        assert (model.stats().bytes_copied_in, model.stats().bytes_copied_out) == copied
