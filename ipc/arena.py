@@ -126,6 +126,7 @@ class Arena:
         """Let all segments go; arrays that live keep their memory. Nothing can be allocated in them any more."""
         with self._lock:
             self._closed = True
+            self._grow, self._reclaim = _no_growth, None  # whoever made us is let go, and is no garbage in a cycle
             homes, self.segments = self.segments, []
             self._collect()
             self._warm.clear()
@@ -212,6 +213,10 @@ class Arena:
             f"held by {named or 'nobody'}. "
             "Let arrays go that you no longer need, or load the model with a larger memory_limit."
         )
+
+
+def _no_growth(_: int) -> Segment:
+    raise ArenaFull("the arena is closed")
 
 
 def mib(nbytes: int) -> str:

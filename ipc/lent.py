@@ -91,6 +91,7 @@ class Lent:
     def clear(self) -> None:
         """The other side is dead: everything is ours again."""
         self._loans = {}
+        self._in_flight = None
 
     def __len__(self) -> int:
         return sum(block.count for block in list(self._loans.values()))

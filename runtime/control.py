@@ -49,6 +49,10 @@ class Control:
         self._indices: dict[int, int] = {}
         self._outbox: set[int] = set()
 
+    def close(self) -> None:
+        """The worker is dead: what it said is heard, and whoever listened is let go."""
+        self._handle = _unheard
+
     def on_data(self, data: bytes) -> None:
         """Take in what the worker wrote. Raises ``ProtocolError``."""
         for frame in self._frames.feed(data):
@@ -137,6 +141,10 @@ class Control:
 
     def outbox(self) -> list[Segment]:
         return [self._segments[index] for index in sorted(self._outbox)]
+
+
+def _unheard(_: Message) -> None:
+    """Nobody listens any more."""
 
 
 def checked_interface(fields: dict[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ class Flight:
     """Calls between "sent" and "settled". ``lock`` guards all of it; methods marked *locked* want it held.
 
     ``pump(deadline_ns)`` takes in one answer and is called only by the leader; ``expire(call)`` acts on a passed
-    deadline; ``ring()`` makes a parked leader look up; ``idle()`` is told, locked, when nobody leads and nothing is
-    unsettled.
+    deadline; ``ring()`` makes a parked leader look up; ``idle()`` is told once, locked, when the worker is dead, nobody
+    leads and nothing is unsettled.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Flight:
         if self._leader is not None or self.unsettled():
             self._ring()
         else:
-            self._idle()
+            self._disband()
         self._wanted.notify_all()
 
     def abandon(self, call: Call) -> None:
@@ -200,7 +200,17 @@ class Flight:
         if self._unattended or self._deliveries or self.over:
             self._wanted.notify()
         if self.over and not self.unsettled():
-            self._idle()
+            self._disband()
+
+    def _disband(self) -> None:
+        """Nothing will ever be in flight again. Locked.
+
+        The session is let go here, or it would be garbage in a cycle, and its memory would wait for the collector. What
+        a late deadline or a second ``finish`` still calls does nothing.
+        """
+        idle = self._idle
+        self._pump, self._expire, self._idle = _nothing_to_take, _nothing, _nothing
+        idle()
 
     # ------------------------------------------------------------------ calls that nobody waits for
 
@@ -278,6 +288,14 @@ class Flight:
         """When the next unattended call is due, as ``time.monotonic_ns()``; 0: never."""
         calls = list(self._unattended.values())
         return min((call.deadline_ns for call in calls if call.deadline_ns and not call.late), default=0)
+
+
+def _nothing(*_: object) -> None:
+    """What a flight does when it is over."""
+
+
+def _nothing_to_take(_: int) -> bool:
+    return True
 
 
 def _remaining(call: Call) -> float:

@@ -83,10 +83,12 @@ class FaultLog:
     _LIMIT = 65_536
 
     def __init__(self) -> None:
+        self.told = threading.Event()  # set by whatever comes
         self._data = b""
 
     def feed(self, data: bytes) -> None:
         self._data = (self._data + data)[: self._LIMIT]
+        self.told.set()
 
     @property
     def text(self) -> str:

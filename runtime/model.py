@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from isopod.ipc.errors import ArenaFull, IsopodError, SpecError
+from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.runtime.calls import Call, deadline_after
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.session import Gone, Session
@@ -102,9 +102,7 @@ class Model:
         itself called ``timeout`` goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``,
         ``WorkerTimeout``, ``SpecError``, ``ArenaFull``, ``Closed``.
         """
-        call, session = self._begin(self._request(inputs, named, timeout))
-        session.flight.wait(call)
-        return _result(call)
+        return _result(_waited(*self._begin(self._request(inputs, named, timeout))))
 
     def submit(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -114,9 +112,10 @@ class Model:
         future.set_running_or_notify_cancel()
 
         def deliver(call: Call) -> None:
-            try:
+            error, call.error = call.error, None
+            if error is None:
                 future.set_result(_result(call))
-            except IsopodError as error:
+            else:  # not raised here: its traceback would hold this frame, and so the future that holds it
                 future.set_exception(error)
 
         self._begin(self._request(inputs, named, timeout), deliver)
@@ -161,6 +160,7 @@ class Model:
         except asyncio.CancelledError:
             session.flight.abandon(call)
             raise
+        del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
         return _result(call)
 
     def map(
@@ -184,9 +184,9 @@ class Model:
                 except Exception as error:  # raised below, in its turn: after the answers to what came before it
                     failure = error
                 if len(flying) > ahead:
-                    yield _waited(*flying.popleft())
+                    yield _result(_waited(*flying.popleft()))
             while flying:
-                yield _waited(*flying.popleft())
+                yield _result(_waited(*flying.popleft()))
             if failure is not None:
                 raise failure
         finally:
@@ -291,13 +291,18 @@ class Model:
         return f"<Model {self.name!r} {self.health.state}>"
 
 
-def _waited(call: Call, session: Session) -> Outputs:
+def _waited(call: Call, session: Session) -> Call:
     session.flight.wait(call)
-    return _result(call)
+    return call
 
 
 def _result(call: Call) -> Outputs:
-    if call.error is not None:
-        raise call.error
+    """The call's outputs, or its error, which is raised once and outside of any frame that holds the session."""
+    error, call.error = call.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback holds this frame: a cycle would keep the call, its session and their memory
     outputs, call.outputs = Outputs(call.outputs), None  # the caller alone keeps them alive from here on
     return outputs

@@ -24,46 +24,33 @@ _GRACE = 1.0  # seconds from the end of a worker's channel to its death
 _CHUNK = 65_536
 _STACKS_WAIT = 0.05  # seconds for the first of a hanging worker's stacks; one that is stopped tells nothing
 _STACKS_QUIET = 0.01  # seconds of silence after which they are complete
+_FAREWELL = 5.0  # seconds for the last workers to vanish once they were killed
 _LAST_WORDS = 16  # chunks: more than a socket holds
 
 
-class Watched(Protocol):
-    """Who hears of a worker's life, on the monitor thread. None of these may block."""
-
-    process: WorkerProcess
-
-    def on_control(self, data: bytes) -> None: ...
-    def on_exit(self, status: int | None, peak_rss: int) -> None: ...
-
-
 class Watch:
-    """The monitor's side of one worker: its descriptors and what was read from them."""
+    """What one worker writes: its output and its stacks, by the descriptors that they are read from."""
 
-    def __init__(self, watched: Watched, model: str, scribe: Scribe) -> None:
-        self.watched = watched
+    def __init__(self, process: WorkerProcess, model: str, scribe: Scribe) -> None:
         self.stdout = LineLog(model, "stdout", scribe)
         self.stderr = LineLog(model, "stderr", scribe)
         self.faults = FaultLog()
-        self._told = threading.Event()
-        worker = watched.process
+        self.process = process
         self.sources: dict[int, Callable[[bytes], None]] = {
-            worker.stdout: self.stdout.feed,
-            worker.stderr: self.stderr.feed,
-            worker.faults: self._feed_faults,
+            process.stdout: self.stdout.feed,
+            process.stderr: self.stderr.feed,
+            process.faults: self.faults.feed,
         }
-
-    def _feed_faults(self, data: bytes) -> None:
-        self.faults.feed(data)
-        self._told.set()
 
     def ask_for_stacks(self) -> None:
         """Have it tell where it hangs, and wait for as long as it goes on telling. Not on the monitor thread."""
-        self._told.clear()
-        self.watched.process.dump_stacks()
+        told = self.faults.told
+        told.clear()
+        self.process.dump_stacks()
         patience = _STACKS_WAIT
         until = time.monotonic() + 2 * _STACKS_WAIT
-        while self._told.wait(patience) and time.monotonic() < until:
-            self._told.clear()
+        while told.wait(patience) and time.monotonic() < until:
+            told.clear()
             patience = _STACKS_QUIET
 
     def drain(self) -> None:
@@ -78,10 +65,20 @@ class Watch:
         self.stderr.finish()
 
 
+class Watched(Protocol):
+    """A worker, and who hears of its life on the monitor thread. Neither of the methods may block."""
+
+    process: WorkerProcess
+    watch: Watch
+
+    def on_control(self, data: bytes) -> None: ...
+    def on_exit(self, status: int | None, peak_rss: int) -> None: ...
+
+
 class Source(NamedTuple):
     """What a descriptor in the selector belongs to, and what to do when it can be read. Deaths come after all else."""
 
-    watch: Watch
+    process: WorkerProcess
     handle: Callable[[], None]
     is_death: bool = False
 
@@ -93,19 +90,21 @@ class Monitor:
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        self._orders: queue.SimpleQueue[Watch] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Watched] = queue.SimpleQueue()
+        self._watched: set[WorkerProcess] = set()
         self._silent: dict[WorkerProcess, float] = {}  # closed their channel, and until when they may take to end
-        self._stopped = False
+        self._stopping = 0.0  # until when to wait for the last of them
         self._thread = threading.Thread(target=self._run, name="isopod-monitor", daemon=True)
         self._thread.start()
 
-    def watch(self, watch: Watch) -> None:
+    def watch(self, watched: Watched) -> None:
         """Look after a worker from now on, until it is dead."""
-        self._orders.put(watch)
+        self._orders.put(watched)
         self._wake()
 
     def stop(self) -> None:
-        self._stopped = True
+        """End every worker that there still is (its model was dropped just now), see them gone, and end the thread."""
+        self._stopping = time.monotonic() + _FAREWELL
         self._wake()
         self._thread.join()
         self._selector.close()
@@ -117,7 +116,12 @@ class Monitor:
             os.write(self._wake_write, b"\0")
 
     def _run(self) -> None:
-        while not self._stopped:
+        while not self._stopping:
+            self._turn()
+        self._take_orders()
+        for worker in self._watched:
+            worker.kill("the application ended")
+        while self._watched and time.monotonic() < self._stopping:
             self._turn()
 
     def _turn(self) -> None:
@@ -139,7 +143,7 @@ class Monitor:
             source.handle()
         except Exception:  # goes to the log: a fault of ours with one worker must not blind us for all others
             _logger.exception("a fault in the monitor, so a worker is ended; please report it")
-            source.watch.watched.process.kill("a fault in isopod's monitor; see the log")
+            source.process.kill("a fault in isopod's monitor; see the log")
 
     def _take_orders(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -147,15 +151,16 @@ class Monitor:
         while not self._orders.empty():
             self._register(self._orders.get())
 
-    def _register(self, watch: Watch) -> None:
-        worker = watch.watched.process
+    def _register(self, watched: Watched) -> None:
+        worker = watched.process
+        self._watched.add(worker)
 
         def register(descriptor: int, handle: Callable[[], None], is_death: bool = False) -> None:
-            self._selector.register(descriptor, selectors.EVENT_READ, Source(watch, handle, is_death))
+            self._selector.register(descriptor, selectors.EVENT_READ, Source(worker, handle, is_death))
 
-        register(worker.pidfd, lambda: self._on_exit(watch), True)
-        register(worker.control.fileno(), lambda: self._on_control(watch))
-        for descriptor, feed in watch.sources.items():
+        register(worker.pidfd, lambda: self._on_exit(watched), True)
+        register(worker.control.fileno(), lambda: self._on_control(watched))
+        for descriptor, feed in watched.watch.sources.items():
             register(descriptor, self._reader(descriptor, feed))
 
     def _reader(self, descriptor: int, feed: Callable[[bytes], None]) -> Callable[[], None]:
@@ -172,8 +177,8 @@ class Monitor:
         with contextlib.suppress(KeyError):
             self._selector.unregister(descriptor)
 
-    def _on_control(self, watch: Watch) -> None:
-        worker = watch.watched.process
+    def _on_control(self, watched: Watched) -> None:
+        worker = watched.process
         try:
             data = worker.control.recv(_CHUNK)
         except BlockingIOError:
@@ -181,17 +186,16 @@ class Monitor:
         except OSError:
             data = b""
         if data:
-            watch.watched.on_control(data)
+            watched.on_control(data)
             return
         self._forget(worker.control.fileno())
         # An ending process closes it a moment before it is dead: only one that lives on has broken its word.
         self._silent[worker] = time.monotonic() + _GRACE
 
     def _patience(self) -> float | None:
-        """Seconds until a worker without a channel must be ended."""
-        if not self._silent:
-            return None
-        return max(0.0, min(self._silent.values()) - time.monotonic())
+        """Seconds until a worker without a channel must be ended, or we give up on the last ones."""
+        due = [*self._silent.values(), self._stopping] if self._stopping else [*self._silent.values()]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _end_silent(self) -> None:
         now = time.monotonic()
@@ -200,27 +204,28 @@ class Monitor:
                 del self._silent[worker]
                 worker.kill("it closed its control channel")
 
-    def _on_exit(self, watch: Watch) -> None:
-        worker = watch.watched.process
+    def _on_exit(self, watched: Watched) -> None:
+        worker = watched.process
         try:
-            self._hear_last_words(watch)
+            self._hear_last_words(watched)
         finally:
             # Whatever that ran into: everybody who waits for this worker must hear of its death.
-            for descriptor in (worker.pidfd, worker.control.fileno(), *watch.sources):
+            for descriptor in (worker.pidfd, worker.control.fileno(), *watched.watch.sources):
                 self._forget(descriptor)
             self._silent.pop(worker, None)
+            self._watched.discard(worker)
             worker.kill_group()
             status, peak_rss = worker.reap()
-            watch.watched.on_exit(status, peak_rss)
+            watched.on_exit(status, peak_rss)
             worker.close()
 
     @staticmethod
-    def _hear_last_words(watch: Watch) -> None:
+    def _hear_last_words(watched: Watched) -> None:
         """Why it failed to load, or its good-bye, and what is left in its pipes."""
         with contextlib.suppress(OSError):
             for _ in range(_LAST_WORDS):  # somebody who has outlived it may go on for ever
-                data = watch.watched.process.control.recv(_CHUNK)
+                data = watched.process.control.recv(_CHUNK)
                 if not data:
                     break
-                watch.watched.on_control(data)
-        watch.drain()
+                watched.on_control(data)
+        watched.watch.drain()

@@ -67,7 +67,7 @@ class Session:
         self.process = process
         self.life = Lifecycle()
         self.control = Control(process, self._on_message)
-        self.watch = Watch(self, name, scribe)
+        self.watch = Watch(process, name, scribe)
         self.report: CrashReport | None = None
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
@@ -85,7 +85,6 @@ class Session:
         self._inbound = Inbound(self.control.segment, self.control.is_ours, self._borrowed, counters.add_copied_out)
         self.flight = Flight(name, self._pump, self._expire, self._outbell.ring, self._dispose)
         self._heard = 0  # answers that were taken in, to the end
-        self._disposed = False
 
     def _open_mailboxes(self, failed: contextlib.ExitStack) -> None:
         shape = Layout()
@@ -321,7 +320,7 @@ class Session:
 
     def reclaim(self) -> None:
         """See whether the worker returned anything. Called by the arena when it is short of memory, in any thread."""
-        if self._disposed:
+        if self.dead:
             return
         try:
             self._reclaim()
@@ -381,11 +380,9 @@ class Session:
         self.process.let_go()
 
     def _dispose(self) -> None:
-        """Give descriptors back. Nobody leads and the worker is dead; arrays keep their own mappings."""
-        if self._disposed:
-            return
-        self._disposed = True
+        """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""
         self._lent.clear()
+        self.control.close()
         self._inbell.close()
         self._outbell.close()
         for segment in (self._inbox, self._outbox, *self.control.outbox()):

@@ -118,7 +118,7 @@ class Worker:
             process.discard()
             raise
         self._starting_session = session
-        crew.monitor.watch(session.watch)
+        crew.monitor.watch(session)
         try:
             self.check_open()  # it may have been closed by somebody who saw no session to end, and waits for us
             if not session.settled.wait(self._load_timeout):

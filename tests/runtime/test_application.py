@@ -260,6 +260,8 @@ def test_what_a_model_starts_goes_when_it_dies() -> None:
         psutil.Process(model.health.pid).kill()
         for pid in pids:
             gone(pid)
+        while model.health.ready:  # they may be gone before the monitor has heard of it
+            os.sched_yield()
         others = model()["pids"]
     for pid in others:
         gone(pid)
