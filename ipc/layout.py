@@ -10,8 +10,10 @@ and read whole.
     0      magic     u64
     8      version   u32 · slots u32 · slot size u32 · returns u32
     64     cursor    u64   how many entries of the other direction's return ring this side has taken
+    72     progress  2 × u64   how many records of the other direction it has begun · the last call that looked up
     128    slots     slots × slot size     sequence u64 · length u32 · 4 spare · payload
     ...    returns   returns × u64         pass u16 · segment u16 · block u32 (in units of ALIGNMENT)
+    ...    cancelled slots × u64           the call in that slot that nobody wants any more
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ VERSION = 1
 ALIGNMENT = 64  # bytes: a cache line, and what every SIMD kernel asks of a tensor at most
 HEADER = struct.Struct("<QIIII")
 CURSOR_OFFSET = 64
+PROGRESS_OFFSET = 72
 SLOTS_OFFSET = 128
 SLOT_HEAD = struct.Struct("<QI4x")
 
@@ -48,8 +51,12 @@ class Layout(NamedTuple):
         return SLOTS_OFFSET + self.slots * self.slot_size
 
     @property
-    def size(self) -> int:
+    def cancellations_offset(self) -> int:
         return self.returns_offset + self.returns * 8
+
+    @property
+    def size(self) -> int:
+        return self.cancellations_offset + self.slots * 8
 
     @property
     def payload(self) -> int:

@@ -45,8 +45,8 @@ class RecordWriter:
         self._shape = shape
         self._next = 0
 
-    def write(self, record: bytes) -> None:
-        """Publish one record of at most ``Layout.payload`` bytes."""
+    def write(self, record: bytes) -> int:
+        """Publish one record of at most ``Layout.payload`` bytes; returns its number, counted from 0."""
         number = self._next
         start = layout.SLOTS_OFFSET + number % self._shape.slots * self._shape.slot_size
         size = len(record)
@@ -56,6 +56,7 @@ class RecordWriter:
         self._words[start // 8 + 1] = size
         self._next = number + 1
         self._words[start // 8] = self._next
+        return number
 
 
 class RecordReader:

@@ -17,6 +17,7 @@ from isopod.ipc import channel, layout, protocol, ring
 from isopod.ipc.doorbell import ChildDoorbell
 from isopod.ipc.errors import ArenaFull, ProtocolError
 from isopod.ipc.mailbox import Receiver
+from isopod.ipc.notices import Cancellations, Progress
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
 from isopod.opeworker import guard
@@ -65,6 +66,8 @@ class Link:
         self.receiver = Receiver(ring.RecordReader(self._inbox, inbox_shape), self.inbell)
         self._writer = ring.RecordWriter(self._outbox_control, outbox_shape)
         self.slot = outbox_shape.payload
+        self.progress = Progress(self._outbox_control)
+        self.cancellations = Cancellations(self._inbox, inbox_shape)
         self.return_writer = ring.ReturnWriter(self._outbox_control, outbox_shape, self._inbox)
         self.return_reader = ring.ReturnReader(self._inbox, inbox_shape, self._outbox_control)
 

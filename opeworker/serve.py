@@ -53,6 +53,7 @@ class Server:
 
     def _answer(self, model: Any, data: bytes) -> None:
         received = time.monotonic_ns()
+        self._link.progress.begun = self._link.receiver.taken
         self._copied = 0
         call = records.decode(data)
         self._reclaim()

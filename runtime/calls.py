@@ -22,7 +22,7 @@ class Call:
     """
 
     __slots__ = (
-        "deadline_ns", "deliver", "done", "error", "id", "kept", "late", "outputs", "record",
+        "deadline_ns", "deliver", "done", "error", "id", "kept", "late", "number", "outputs", "record",
         "sent_ns", "stamps", "submitted_ns", "tensors", "threaded", "timeout", "wake",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Call:
         self.tensors: list[Tensor] = []
         self.kept: list[Any] = []
         self.record = b""
+        self.number = -1  # of its record in the ring, once it is sent
         self.sent_ns = 0
         self.stamps = (0, 0, 0, 0)
 

@@ -6,20 +6,14 @@ Who waits for what is ``flight``'s affair. The monitor thread calls the ``on_…
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from typing import Any, TypeVar
+from typing import Any
 
 from isopod.ipc import record as records
-from isopod.ipc import ring
-from isopod.ipc.doorbell import ParentDoorbell
 from isopod.ipc.errors import InternalError, IsopodError, ProtocolError, SpecError
-from isopod.ipc.layout import Layout
-from isopod.ipc.lent import Borrowed, Lent
-from isopod.ipc.mailbox import Receiver
+from isopod.ipc.lent import Lent
 from isopod.ipc.protocol import Message
-from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, LoadOrder, checked_interface
@@ -27,20 +21,13 @@ from isopod.runtime.deaths import arena_error, ended_error, model_error, report_
 from isopod.runtime.flight import Flight
 from isopod.runtime.lifecycle import Lifecycle
 from isopod.runtime.logs import Scribe
+from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.process import WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.stats import Counters
 
 _SPURIOUS_LIMIT = 100_000  # rings without a record: a worker that only makes us busy
-
-
-_Closable = TypeVar("_Closable", Segment, ParentDoorbell)
-
-
-def _closing(failed: contextlib.ExitStack, made: _Closable) -> _Closable:
-    failed.callback(made.close)
-    return made
 
 
 class Gone(Exception):
@@ -78,28 +65,12 @@ class Session:
         self._counters = counters
         self._arena = owner.arena
         self._lent = Lent(self._in_flight)
-        with contextlib.ExitStack() as failed:
-            self._open_mailboxes(failed)
-            failed.pop_all()
+        self._mail = Mailboxes()
+        self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self._inbound = Inbound(self.control.segment, self.control.is_ours, self._borrowed, counters.add_copied_out)
-        self.flight = Flight(name, self._pump, self._expire, self._outbell.ring, self._dispose)
+        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._dispose)
         self._heard = 0  # answers that were taken in, to the end
-
-    def _open_mailboxes(self, failed: contextlib.ExitStack) -> None:
-        shape = Layout()
-        self._inbox = _closing(failed, Segment.create(shape.size, "isopod-inbox"))
-        self._outbox = _closing(failed, Segment.create(shape.size, "isopod-outbox"))
-        self._inbell, self._outbell = _closing(failed, ParentDoorbell()), _closing(failed, ParentDoorbell())
-        for segment in (self._inbox, self._outbox):
-            ring.format_control(segment, shape)
-        self._credits = shape.slots
-        self._slot = shape.payload
-        self._writer = ring.RecordWriter(self._inbox, shape)
-        self._receiver = Receiver(ring.RecordReader(self._outbox, shape), self._outbell)
-        self._returns = ring.ReturnReader(self._outbox, shape, self._inbox)
-        self._borrowed = Borrowed(ring.ReturnWriter(self._inbox, shape, self._outbox), by_answer=False)
-        self._reclaiming = threading.Lock()
 
     @property
     def dead(self) -> bool:
@@ -116,8 +87,7 @@ class Session:
     def _on_message(self, message: Message) -> None:
         if message.name == "hello":
             self.life.advance("greeted")
-            descriptors = [self._inbox.fileno(), self._outbox.fileno(), self._inbell.fd, self._outbell.fd]
-            self.control.attach(descriptors, [home.segment for home in self._arena.segments], self._order)
+            self.control.attach(self._mail.descriptors, [home.segment for home in self._arena.segments], self._order)
         elif message.name == "ready":
             self.interface = checked_interface(message.fields)
             self.life.advance("loaded")
@@ -150,7 +120,7 @@ class Session:
             call.tensors, call.kept, extra = outbound.place_all(items, arena_deadline_ns)
             stamps = (call.deadline_ns, call.submitted_ns, 0, 0)
             call.record = records.encode(records.CALL, call.id, stamps, call.tensors, extra)
-            if len(call.record) > self._slot:
+            if len(call.record) > self._mail.payload:
                 item, array = outbound.spill(call.record, arena_deadline_ns)
                 call.kept.append(array)
                 call.record = records.encode(records.CALL, call.id, stamps, [item], flags=records.SPILLED)
@@ -166,7 +136,7 @@ class Session:
             with self.flight.lock:
                 if self.dead:
                     raise Gone
-                if len(self.flight.sent) < self._credits:
+                if len(self.flight.sent) < self._mail.credits:
                     self._send(call)
                 else:
                     self.flight.backlog.append(call)
@@ -182,12 +152,9 @@ class Session:
             raise
 
     def _send(self, call: Call) -> None:
-        if self._borrowed.waiting:
-            self._borrowed.flush()
         self.flight.sent[call.id] = call
         call.sent_ns = time.monotonic_ns()
-        self._writer.write(call.record)
-        self._inbell.ring()
+        call.number = self._mail.send(call.record)
 
     def _expire(self, call: Call) -> None:
         """Its deadline passed. If it is the one that runs, the worker is ended: nothing else stops native code."""
@@ -211,7 +178,7 @@ class Session:
             self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
             raise
         with flight.lock:
-            if not self.dead and (first.id not in flight.sent or self._receiver.ready()):
+            if not self.dead and (first.id not in flight.sent or self._mail.receiver.ready()):
                 first.late = False
                 return  # RACE late deadline: it answered while we asked where it hangs
         self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
@@ -225,14 +192,14 @@ class Session:
             self._settle_all()
             return True
         try:
-            data = self._receiver.receive(deadline_ns)
+            data = self._mail.receiver.receive(deadline_ns)
             if data is None:
-                if self._receiver.empty_rings > _SPURIOUS_LIMIT:
+                if self._mail.receiver.empty_rings > _SPURIOUS_LIMIT:
                     raise ProtocolError("it rings without saying anything")
                 return False
             self._take_answer(data)
         except KeyboardInterrupt:  # goes on to the caller; an answer that was taken, and lost, was perhaps another's
-            if self._receiver.taken != self._heard:
+            if self._mail.receiver.taken != self._heard:
                 self.give_up("Ctrl-C came while its answer was taken in")
             raise
         except Exception as error:  # goes to every caller, as why the worker was ended: they must not wait for ever
@@ -266,7 +233,7 @@ class Session:
     def _outcome(self, call: Call, answer: records.Record) -> IsopodError | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
         self._note_held(call, answer.plain.get("held"))
-        self._reclaim()
+        self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
         call.stamps = answer.stamps
@@ -311,19 +278,12 @@ class Session:
             if self._lent.early.get(key, 0) > self._in_flight(key) - _uses(call, key):
                 raise ProtocolError(f"block {key[1]} of segment {key[0]} came back twice")
 
-    def _reclaim(self) -> None:
-        if not self._returns.ready():
-            return
-        with self._reclaiming:
-            for key in self._returns.take():
-                self._lent.release(key)
-
     def reclaim(self) -> None:
         """See whether the worker returned anything. Called by the arena when it is short of memory, in any thread."""
         if self.dead:
             return
         try:
-            self._reclaim()
+            self._mail.reclaim(self._lent)
         except ProtocolError as error:
             self.process.kill(f"it broke the data protocol: {error}")
 
@@ -341,7 +301,7 @@ class Session:
         """The worker is dead: take in what it still answered, then tell everybody else."""
         while True:
             try:
-                data = self._receiver.drain()
+                data = self._mail.receiver.drain()
                 if data is None:
                     break
                 self._take_answer(data)
@@ -383,9 +343,8 @@ class Session:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""
         self._lent.clear()
         self.control.close()
-        self._inbell.close()
-        self._outbell.close()
-        for segment in (self._inbox, self._outbox, *self.control.outbox()):
+        self._mail.close()
+        for segment in self.control.outbox():
             segment.close()
 
 

@@ -127,7 +127,8 @@ def test_layouts_do_not_overlap_and_are_aligned() -> None:
         assert shape.returns_offset % 8 == 0
         assert shape.slot_size % 8 == 0
         assert shape.returns_offset == layout.SLOTS_OFFSET + shape.slots * shape.slot_size
-        assert shape.size == shape.returns_offset + 8 * shape.returns
+        assert shape.cancellations_offset == shape.returns_offset + 8 * shape.returns
+        assert shape.size == shape.cancellations_offset + 8 * shape.slots
 
 
 def test_blocks_come_back_in_order_over_many_rounds(pair: Pair) -> None:

@@ -19,7 +19,7 @@ import pytest
 import isopod
 from isopod import Closed, WorkerCrashed
 from isopod.ipc.segment import Segment
-from isopod.runtime import process, session, supervisor
+from isopod.runtime import mailboxes, process, supervisor
 from isopod.runtime.process import WorkerProcess
 
 GUARD = 30.0  # seconds: a hang guard
@@ -93,7 +93,7 @@ def test_a_session_that_cannot_be_made_leaves_nothing(what: str, monkeypatch: py
     def no_more(*_: Any, **__: Any) -> None:
         raise OSError(errno.EMFILE, "too many open files")
 
-    owner, name = (Segment, "create") if what == "Segment" else (session, what)
+    owner, name = (Segment, "create") if what == "Segment" else (mailboxes, what)
     monkeypatch.setattr(owner, name, no_more)
     with pytest.raises(OSError, match="too many"):
         isopod.load(MODELS / "races.py:Patient")  # the census finds the process and its descriptors

@@ -1,0 +1,62 @@
+"""Words that one side leaves in its own control segment, for the other to look at whenever it likes.
+
+No message and no wake-up: a notice costs its writer one store, and whoever never looks pays nothing. Each is one
+aligned word of 8 bytes that is written and read whole, and nothing that was written before it is read because of it, so
+no order between processes has to hold. What a worker writes here is hostile like everything else of it: it decides only
+which of its own calls are given to another worker, and how long it is waited for before it is ended.
+"""
+
+from __future__ import annotations
+
+from isopod.ipc import layout
+from isopod.ipc.layout import Layout
+from isopod.ipc.segment import Segment
+
+
+class Progress:
+    """What a worker tells about the calls that it was sent; in its own control segment."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, segment: Segment) -> None:
+        self._words = memoryview(segment.map)[layout.PROGRESS_OFFSET : layout.PROGRESS_OFFSET + 16].cast("Q")
+
+    @property
+    def begun(self) -> int:
+        """How many records of the other side it has begun to work on: what lies behind them never reached a model."""
+        return self._words[0]
+
+    @begun.setter
+    def begun(self, count: int) -> None:
+        self._words[0] = count
+
+    @property
+    def attentive(self) -> int:
+        """The last call that looked whether it is still wanted."""
+        return self._words[1]
+
+    @attentive.setter
+    def attentive(self, call: int) -> None:
+        self._words[1] = call
+
+
+class Cancellations:
+    """Which calls nobody wants any more; in the control segment of the side that sent them.
+
+    A call is marked in a place that belongs to its record's slot. A mark is never taken away: the next call there has
+    another number.
+    """
+
+    __slots__ = ("_slots", "_words")
+
+    def __init__(self, segment: Segment, shape: Layout) -> None:
+        self._slots = shape.slots
+        start = shape.cancellations_offset
+        self._words = memoryview(segment.map)[start : start + shape.slots * 8].cast("Q")
+
+    def mark(self, record: int, call: int) -> None:
+        """Nobody wants ``call``, which was sent as the ring's ``record``-th."""
+        self._words[record % self._slots] = call
+
+    def holds(self, record: int, call: int) -> bool:
+        return self._words[record % self._slots] == call
