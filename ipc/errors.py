@@ -5,6 +5,7 @@
     IsopodError
     ├── SpecError (ValueError)              the caller: a wrong name, file, dtype, interpreter or requirement
     ├── Closed (RuntimeError)               the caller: the model was closed before
+    ├── Overloaded (RuntimeError)           the callers: more calls wait for the model than it may have
     ├── ModelError (RuntimeError)           the model: it raised; the worker is healthy and the next call works
     ├── WorkerError
     │   ├── WorkerCrashed (RuntimeError)    the worker died; the next call starts a new one
@@ -32,6 +33,10 @@ class SpecError(IsopodError, ValueError):
 
 class Closed(IsopodError, RuntimeError):
     """The model was closed; load it again."""
+
+
+class Overloaded(IsopodError, RuntimeError):
+    """More calls wait for the model than its ``max_waiting`` allows. Nothing was sent; try again in a moment."""
 
 
 class ModelError(IsopodError, RuntimeError):

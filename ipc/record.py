@@ -71,15 +71,15 @@ def encode(
     call: int,
     stamps: Stamps,
     tensors: Sequence[Tensor],
-    extra: dict[str, Any] | None = None,
+    extra: dict[str, Any] | bytes | None = None,
     flags: int = 0,
 ) -> bytes:
-    """One record. Raises ``SpecError`` where a limit of the wire is passed."""
+    """One record; ``extra`` may be packed already. Raises ``SpecError`` where a limit of the wire is passed."""
     if len(tensors) > layout.MAX_TENSORS:
         raise SpecError(f"{len(tensors)} tensors in one call; at most {layout.MAX_TENSORS} can be sent")
     tail = b""
     if extra:
-        tail = plain.pack(extra)
+        tail = extra if isinstance(extra, bytes) else plain.pack(extra)
         if len(tail) > layout.MAX_PLAIN:
             raise SpecError(
                 f"values that are not arrays take {len(tail)} bytes, at most {layout.MAX_PLAIN} can be sent; use arrays"

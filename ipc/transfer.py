@@ -10,7 +10,7 @@ Both tell ``copied(nbytes)`` of each copy, so that "no copies" is a figure and n
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -121,6 +121,26 @@ class Outbound:
                     return Tensor(name, code, array.shape, index, start // _UNIT, offset, array.nbytes), array
         root = self._copy(name, array, tensor.dtype_of(code, array.dtype.itemsize), deadline_ns)
         return self._describe(name, code, array.shape, root, root.nbytes), root
+
+    def place_again(
+        self, tensors: Sequence[Tensor], kept: Sequence[Array], deadline_ns: int = 0
+    ) -> tuple[list[Tensor], list[Array]]:
+        """What ``place_all`` placed for another receiver, under the numbers by which this one knows the segments.
+
+        What lies in a segment that this one cannot have (its model was closed) is copied.
+        """
+        moved, arrays = [], []
+        for item, array in zip(tensors, kept):
+            place = locate(array)
+            index = None if place is None else self._index_of(place[0])
+            if index is None:
+                root = self._copy(item.name, array, array.dtype, deadline_ns)
+                moved.append(self._describe(item.name, item.dtype, item.shape, root, item.nbytes))
+                arrays.append(root)
+            else:
+                moved.append(item._replace(segment=index))
+                arrays.append(array)
+        return moved, arrays
 
     def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> Array:
         root = self.owner.empty(array.shape, dtype, name, deadline_ns)

@@ -20,6 +20,9 @@ def activate(environment: dict[str, Any], folder: str) -> None:
     sites = environment.get("sites")
     prefix = environment.get("prefix")
     executable = environment.get("executable")
+    threads = environment.get("threads")
+    if not isinstance(threads, list) or len(threads) not in (0, 2) or not all(type(count) is int for count in threads):
+        raise ProtocolError("the thread counts of a load message have the wrong form")
     if not isinstance(sites, list) or not isinstance(prefix, str) or not isinstance(executable, str):
         raise ProtocolError("the environment of a load message has the wrong form")
     sys.prefix = sys.exec_prefix = prefix

@@ -7,6 +7,7 @@ from isopod.ipc.errors import EnvironmentBuildError as EnvironmentBuildError
 from isopod.ipc.errors import InternalError as InternalError
 from isopod.ipc.errors import IsopodError as IsopodError
 from isopod.ipc.errors import ModelError as ModelError
+from isopod.ipc.errors import Overloaded as Overloaded
 from isopod.ipc.errors import ProtocolError as ProtocolError
 from isopod.ipc.errors import SandboxUnavailable as SandboxUnavailable
 from isopod.ipc.errors import SpecError as SpecError
@@ -14,11 +15,15 @@ from isopod.ipc.errors import WorkerCrashed as WorkerCrashed
 from isopod.ipc.errors import WorkerError as WorkerError
 from isopod.ipc.errors import WorkerTimeout as WorkerTimeout
 from isopod.ipc.errors import WorkerUnavailable as WorkerUnavailable
+from isopod.runtime.circuit import Restart as Restart
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env
+from isopod.runtime.health import Health as Health
+from isopod.runtime.health import WorkerHealth as WorkerHealth
+from isopod.runtime.loading import health as health
 from isopod.runtime.loading import load as load
-from isopod.runtime.model import Health as Health
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.report import CrashReport as CrashReport
+from isopod.runtime.resources import Threads as Threads
 from isopod.runtime.stats import Stats as Stats

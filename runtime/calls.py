@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from isopod.ipc.errors import WorkerCrashed
 from isopod.ipc.lent import Loan, contains
 from isopod.ipc.record import Tensor
+from isopod.runtime.deaths import poison_error
 
 _numbers = itertools.count(1)
+_BELIEVED = 4  # workers in a row that may say they died before they began a call
 
 
 class Call:
@@ -22,8 +25,9 @@ class Call:
     """
 
     __slots__ = (
-        "deadline_ns", "deliver", "done", "error", "id", "kept", "late", "number", "outputs", "record",
-        "sent_ns", "stamps", "submitted_ns", "tensors", "threaded", "timeout", "wake",
+        "attempt", "begun", "deadline_ns", "deliver", "done", "error", "id", "kept", "late", "number",
+        "outputs", "plain", "record", "sends", "sent_ns", "stamps", "submitted_ns", "tensors", "threaded",
+        "timeout", "wake",
     )  # fmt: skip
 
     def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
@@ -40,7 +44,11 @@ class Call:
         self.wake: threading.Lock | None = None
         self.tensors: list[Tensor] = []
         self.kept: list[Any] = []
+        self.plain = b""  # what is not a tensor, packed
         self.record = b""
+        self.attempt = 1
+        self.sends = 1
+        self.begun = True  # whether a model saw it; known once its worker has died
         self.number = -1  # of its record in the ring, once it is sent
         self.sent_ns = 0
         self.stamps = (0, 0, 0, 0)
@@ -54,9 +62,38 @@ class Call:
                     return loan
         return None
 
+    def uses(self, key: tuple[int, int]) -> int:
+        """How many of its inputs lie in a block, which is named by segment and number."""
+        return sum((item.segment, item.block) == key for item in self.tensors)
+
     def release(self) -> None:
         """Let the inputs go: their memory can be used again."""
-        self.tensors, self.kept, self.record = [], [], b""
+        self.tensors, self.kept, self.plain, self.record = [], [], b"", b""
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it ended with its worker, so that another worker might answer it: it keeps its inputs until then."""
+        return isinstance(self.error, WorkerCrashed)
+
+    def next_attempt(self, retries: int) -> Call | None:
+        """The same call once more, for another worker; None if it is over, and then its inputs are let go.
+
+        A call that no model has seen goes on in any case: it has had no effect yet. (A worker that lies about that is
+        believed a few times.) One that a model has seen goes on ``retries`` times, and takes the blame in the end.
+        """
+        if not self.may_go_on:
+            return None
+        attempt = self.attempt + self.begun
+        if attempt > retries + 1 or self.sends > retries + _BELIEVED:
+            if self.attempt > 1:
+                self.error = poison_error(self.error, self.attempt)
+            self.release()
+            return None
+        again = Call(self.deadline_ns, self.timeout, self.deliver, self.threaded)
+        again.submitted_ns = self.submitted_ns
+        again.tensors, again.kept, again.plain = self.tensors, self.kept, self.plain
+        again.attempt, again.sends = attempt, self.sends + 1
+        return again
 
 
 def deadline_after(timeout: float | None) -> int:

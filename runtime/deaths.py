@@ -44,6 +44,30 @@ def report_of(session: Any, status: int | None, peak_rss: int) -> CrashReport:
     )
 
 
+def poison_error(error: BaseException | None, attempts: int) -> WorkerCrashed:
+    """For a call that has killed each worker it was given to."""
+    poisoned = WorkerCrashed(
+        f"this call has killed {attempts} workers, one after the other; it is not tried again\n{error}"
+    )
+    poisoned.report = getattr(error, "report", None)
+    return poisoned
+
+
+def start_error(session: Any, target: str, load_timeout: float) -> IsopodError:
+    """Why a worker that has ended never became ready, by whose fault it is."""
+    report: CrashReport = session.report
+    if session.load_failure is not None:
+        try:
+            return load_error(session.name, target, *session.load_failure)
+        except ProtocolError as error:
+            return error
+    if session.overdue:
+        return timeout_error(session.name, load_timeout, "loading it", report)
+    if report.phase == "draining":
+        return Closed(f"model {session.name!r} was closed while it was loaded: {report.cause}")
+    return crash_error(report)
+
+
 def ended_error(report: CrashReport) -> IsopodError:
     """For a call that was with a worker when that died: by a fault, or because its model was closed."""
     if report.phase == "draining" and (report.status == 0 or report.reason):

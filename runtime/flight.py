@@ -84,7 +84,13 @@ class Flight:
             self.sent.clear()
             self.backlog.clear()
             for call in calls:
-                call.release()
+                if not call.may_go_on:
+                    call.release()
+
+    def uses(self, key: tuple[int, int]) -> int:
+        """How often a block is with calls that are not answered yet."""
+        with self.lock:
+            return sum(call.uses(key) for call in self.sent.values())
 
     def unsettled(self) -> bool:
         """Whether anybody still waits, or is about to. Locked."""

@@ -6,7 +6,7 @@
         └───────exited───────┴───────exited──────┴──▶ crashed
 
 An event that the table does not allow raises ``InternalError`` and changes nothing. Nothing else records a state: what
-``model.health`` says is read from here when it is asked.
+``model.health`` says is read from here when it is asked. ``docs/lifecycle.md`` is drawn from this table.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import time
 from isopod.ipc.errors import InternalError
 
 STARTING, LOADING, READY, DRAINING, STOPPED, CRASHED = "starting", "loading", "ready", "draining", "stopped", "crashed"
+BACKING_OFF, BROKEN, SHUT = "backing off", "broken", "closed"  # of a model that has no worker
 
-TRANSITIONS = {
+Table = dict[tuple[str, str], str]  # (state, event) → the state that follows
+
+TRANSITIONS: Table = {
     (STARTING, "greeted"): LOADING,
     (LOADING, "loaded"): READY,
     (STARTING, "drain"): DRAINING,
@@ -36,22 +39,31 @@ TRANSITIONS = {
 ENDED = frozenset((STOPPED, CRASHED))
 
 
-class Lifecycle:
-    """Where one worker process stands. Safe for many threads."""
+class Machine:
+    """A state and the table that it moves by. Safe for many threads."""
 
-    def __init__(self) -> None:
-        self.state = STARTING
-        self.began = time.monotonic()
+    def __init__(self, table: Table, start: str, what: str) -> None:
+        self.state = start
+        self._table = table
+        self._what = what
         self._lock = threading.Lock()
 
     def advance(self, event: str) -> str:
         """Move on, and return the new state. Raises ``InternalError`` for an event that cannot happen now."""
         with self._lock:
-            state = TRANSITIONS.get((self.state, event))
+            state = self._table.get((self.state, event))
             if state is None:
-                raise InternalError(f"a worker that is {self.state} cannot have {event!r} happen to it")
+                raise InternalError(f"{self._what} that is {self.state} cannot have {event!r} happen to it")
             self.state = state
             return state
+
+
+class Lifecycle(Machine):
+    """Where one worker process stands."""
+
+    def __init__(self) -> None:
+        super().__init__(TRANSITIONS, STARTING, "a worker")
+        self.began = time.monotonic()
 
     @property
     def ended(self) -> bool:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from isopod.ipc.errors import EnvironmentBuildError, SpecError
+from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
-from isopod.runtime.environment import BuildEvent, Env, prepare
+from isopod.runtime.circuit import Restart
+from isopod.runtime.deployment import Deployment
+from isopod.runtime.environment import BuildEvent, Env
+from isopod.runtime.health import Health
+from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
+from isopod.runtime.resources import Threads, affinity, thread_counts
+from isopod.runtime.source import Source, environment
+from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.target import Target
-from isopod.runtime.worker import Worker, plain_arguments
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -26,6 +32,16 @@ def load(
     timeout: float | None = None,
     load_timeout: float = 300.0,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    workers: int = 1,
+    standby: int = 0,
+    retries: int = 0,
+    restart: Restart | None = None,
+    max_waiting: int | None = None,
+    max_calls: int | None = None,
+    max_age: float | None = None,
+    max_rss: int | None = None,
+    cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
+    threads: int | Threads | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
 ) -> Model:
     """Load a model into a process of its own, and return once it is ready to be called.
@@ -34,15 +50,24 @@ def load(
     keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either it runs in a copy
-    of this application's environment.
+    of this application's environment. ``on_event`` hears of an environment's build.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds. ``memory_limit``
-    bounds the shared memory of each direction, in bytes. ``on_event`` hears of an environment's build.
+    bounds the shared memory of each direction, in bytes.
+
+    ``workers`` processes share the calls, each with a copy of the model; ``standby`` more are loaded and take over when
+    one dies. ``restart`` says how dead ones are replaced. ``retries`` is for models without side effects that leave
+    their inputs as they are: a call that was running when its worker died is given to another one, so many times; one
+    that no worker had begun goes on in any case. More than ``max_waiting`` unanswered calls are refused.
+
+    A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
+    private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
+    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
-    loading), ``WorkerCrashed``, ``WorkerTimeout``. ::
+    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``. ::
 
-        model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]))
+        model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
     found = Target.parse(target)
     label = name or found.name
@@ -50,19 +75,35 @@ def load(
         raise SpecError(f"model {label!r}: give env or python, not both")
     if memory_limit < 1 << 20:
         raise SpecError(f"model {label!r}: a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
-    arguments = plain_arguments(label, dict(args or {}))
+    where = environment(env if env is not None else python)
     try:
-        prepared = prepare(_environment(env if env is not None else python), on_event=on_event)
-    except (SpecError, EnvironmentBuildError) as error:
-        raise type(error)(f"model {label!r}: {error}") from error
-    worker = Worker(label, found, arguments, prepared, memory_limit, load_timeout)
-    worker.first_start()
-    model = Model(worker, timeout)
+        recycle = Recycle(max_rss, max_calls, max_age)
+        places = affinity(cpus, workers)
+        staffing = Staffing(workers, standby, retries, max_waiting, places, restart or Restart(), recycle)
+        counts = thread_counts(threads)
+    except SpecError as error:
+        raise SpecError(f"model {label!r}: {error}") from None
+    source = Source(label, found, where, dict(args or {}), memory_limit, load_timeout, counts, on_event)
+    blueprint = source.blueprint()
+    deployment = Deployment(label, staffing, memory_limit)
+    deployment.start(blueprint)
+    model = Model(deployment, source, timeout)
     supervisor.register(model)
     return model
 
 
-def _environment(given: Env | str | os.PathLike[str] | None) -> Env:
-    if given is None:
-        return Env.current()
-    return given if isinstance(given, Env) else Env.existing(given)
+def health() -> dict[str, Health]:
+    """The health of every model that this application has loaded and not closed, by name; for a readiness probe.
+
+    ::
+
+        ready = all(model.ready for model in isopod.health().values())
+
+    Of several models with one name, the one that is worst off is told of.
+    """
+    found: dict[str, Health] = {}
+    for model in supervisor.models():
+        one = model.health
+        if one.state != SHUT and (model.name not in found or found[model.name].ready):
+            found[model.name] = one
+    return found

@@ -1,18 +1,18 @@
 """``Model``: what ``load`` returns, and all that most users ever see of us.
 
-A call is a dict of arrays in and a dict of arrays out, whichever way it is waited for. The worker behind it is replaced
-when it has died; arrays that ``empty`` made stay valid through that.
+A call is a dict of arrays in and a dict of arrays out, whichever way it is waited for. The workers behind it are
+replaced when they have died; arrays that ``empty`` made stay valid through that.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -20,44 +20,17 @@ import numpy as np
 
 from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.runtime.calls import Call, deadline_after
+from isopod.runtime.deployment import Deployment
+from isopod.runtime.environment import Env
+from isopod.runtime.health import Health
+from isopod.runtime.interface import Input, Output
 from isopod.runtime.outputs import Outputs
+from isopod.runtime.second_chances import SecondChances, resend
 from isopod.runtime.session import Gone, Session
+from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats, latency
-from isopod.runtime.worker import Worker
 
 _ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a model's interface. ``required`` is False where the model has a default for it."""
-
-    name: str
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a model's interface."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Health:
-    """The truth about a model's worker at the moment of asking. ``uptime`` in seconds; ``last_crash`` a
-    ``CrashReport``.
-    """
-
-    state: str
-    pid: int | None
-    uptime: float
-    restarts: int
-    last_crash: Any = None
-
-    @property
-    def ready(self) -> bool:
-        return self.state == "ready"
 
 
 class _Request(NamedTuple):
@@ -85,11 +58,13 @@ class Model:
             boxes = detector(image=pixels)["boxes"]
     """
 
-    def __init__(self, worker: Worker, timeout: float | None) -> None:
-        self._worker = worker
+    def __init__(self, deployment: Deployment, source: Source, timeout: float | None) -> None:
+        self._deployment = deployment
+        self._source = source
         self._timeout = timeout
-        self._finalizer = weakref.finalize(self, worker.abandon)
+        self._finalizer = weakref.finalize(self, deployment.abandon)
         self._finalizer.atexit = False
+        self._second_chances = SecondChances(deployment)
 
     # ------------------------------------------------------------------ calling
 
@@ -102,7 +77,7 @@ class Model:
         itself called ``timeout`` goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``,
         ``WorkerTimeout``, ``SpecError``, ``ArenaFull``, ``Closed``.
         """
-        return _result(_waited(*self._begin(self._request(inputs, named, timeout))))
+        return _result(self._answered(*self._begin(self._request(inputs, named, timeout))))
 
     def submit(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -112,6 +87,10 @@ class Model:
         future.set_running_or_notify_cancel()
 
         def deliver(call: Call) -> None:
+            again = call.next_attempt(self._deployment.staffing.retries)
+            if again is not None:
+                self._second_chances.give(again)
+                return
             error, call.error = call.error, None
             if error is None:
                 future.set_result(_result(call))
@@ -133,35 +112,40 @@ class Model:
         request = self._request(inputs, named, timeout)
         future: asyncio.Future[None] = loop.create_future()
 
-        def settled() -> None:
-            if not future.done():
-                future.set_result(None)
+        def settled(waiting: asyncio.Future[None]) -> None:
+            if not waiting.done():
+                waiting.set_result(None)
 
         def deliver(_: Call) -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed with the call in flight
-                loop.call_soon_threadsafe(settled)
+                loop.call_soon_threadsafe(settled, future)
 
+        call, again = request.call(deliver, threaded=False), False
         while True:
-            session = self._worker.running()
+            session = self._deployment.running()
             if session is None:
-                session = await loop.run_in_executor(None, self._worker.live, request.deadline_ns)
-            self._worker.check_inputs(request.inputs)
-            call = request.call(deliver, threaded=False)
+                session = await loop.run_in_executor(None, self._deployment.live, request.deadline_ns)
+            self._deployment.interface.check(request.inputs)
             try:
-                try:
-                    session.begin(call, request.inputs.items(), 0)
-                except ArenaFull:
-                    await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
+                if again:
+                    session.resend(call, 0)
+                else:
+                    try:
+                        session.begin(call, request.inputs.items(), 0)
+                    except ArenaFull:
+                        await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
             except Gone:
                 continue
-            break
-        try:
-            await future
-        except asyncio.CancelledError:
-            session.flight.abandon(call)
-            raise
-        del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
-        return _result(call)
+            try:
+                await future
+            except asyncio.CancelledError:
+                session.flight.abandon(call)
+                raise
+            del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
+            following = call.next_attempt(self._deployment.staffing.retries)
+            if following is None:
+                return _result(call)
+            call, again, future = following, True, loop.create_future()
 
     def map(
         self, batches: Iterable[Mapping[str, Any]], *, timeout: float | None = None, ahead: int = 2
@@ -184,9 +168,9 @@ class Model:
                 except Exception as error:  # raised below, in its turn: after the answers to what came before it
                     failure = error
                 if len(flying) > ahead:
-                    yield _result(_waited(*flying.popleft()))
+                    yield _result(self._answered(*flying.popleft()))
             while flying:
-                yield _result(_waited(*flying.popleft()))
+                yield _result(self._answered(*flying.popleft()))
             if failure is not None:
                 raise failure
         finally:
@@ -198,9 +182,9 @@ class Model:
 
         It may be used for any number of calls, and is freed with its last view. Raises ``ArenaFull``, ``SpecError``.
         """
-        self._worker.check_open()
-        self._worker.check_input(name)
-        array: np.ndarray[Any, Any] = self._worker.owner.empty(shape, dtype, name, deadline_after(_ARENA_WAIT))
+        self._deployment.check_open()
+        self._deployment.interface.check_name(name)
+        array: np.ndarray[Any, Any] = self._deployment.owner.empty(shape, dtype, name, deadline_after(_ARENA_WAIT))
         return array
 
     def _request(self, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None) -> _Request:
@@ -216,8 +200,8 @@ class Model:
     def _begin(self, request: _Request, deliver: Any = None) -> tuple[Call, Session]:
         """Send it; waits for a worker and for room if need be. With ``deliver``, nobody waits for the answer."""
         while True:
-            session = self._worker.live(request.deadline_ns)
-            self._worker.check_inputs(request.inputs)
+            session = self._deployment.live(request.deadline_ns)
+            self._deployment.interface.check(request.inputs)
             call = request.call(deliver, threaded=True)
             try:
                 session.begin(call, request.inputs.items(), request.room_by)
@@ -225,42 +209,52 @@ class Model:
                 continue  # it died before this call reached it: the next worker takes it
             return call, session
 
+    def _answered(self, call: Call, session: Session) -> Call:
+        """Wait for the answer, of another worker if need be; the call that has it."""
+        while True:
+            session.flight.wait(call)
+            again = call.next_attempt(self._deployment.staffing.retries)
+            if again is None:
+                return call
+            call, session = again, resend(self._deployment, again)
+
     # ------------------------------------------------------------------ asking
 
     @property
     def name(self) -> str:
-        return self._worker.name
+        return self._deployment.name
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """What the model takes, in its own order."""
-        return tuple(Input(item["name"], item["required"]) for item in self._worker.interface["inputs"])
+        return self._deployment.interface.inputs
 
     @property
     def outputs(self) -> tuple[Output, ...]:
         """What the model returns: as declared, or else as first seen; empty before the first answer."""
-        return tuple(Output(name) for name in self._worker.output_names())
+        declared = self._deployment.interface.outputs
+        return declared or tuple(map(Output, self._deployment.counters.output_names))
 
     @property
     def health(self) -> Health:
-        """Derived from the worker's state when asked, never cached."""
-        return Health(**self._worker.health())
+        """Derived from the workers' states when asked, never cached."""
+        return self._deployment.health()
 
     def stats(self) -> Stats:
         """Counters and latencies since the model was loaded."""
-        counters, arena = self._worker.counters, self._worker.owner.arena
+        counters, arena = self._deployment.counters, self._deployment.owner.arena
         times = counters.times.copy()
-        start = self._worker.start
+        start = self._deployment.start_times
         return Stats(
             calls=counters.calls,
             errors=counters.errors,
             crashes=counters.crashes,
-            restarts=counters.restarts,
+            restarts=self._deployment.health().restarts,
             latency=latency(waited for waited, _ in times),
             compute=latency(computed for _, computed in times),
             bytes_copied_in=counters.copied_in,
             bytes_copied_out=counters.copied_out,
-            rss_bytes=self._worker.rss(),
+            rss_bytes=self._deployment.rss(),
             shared_bytes=arena.reserved,
             shared_bytes_used=arena.used,
             start_seconds=start.get("total", 0.0),
@@ -269,15 +263,33 @@ class Model:
 
     # ------------------------------------------------------------------ closing
 
+    def reload(
+        self,
+        target: str | os.PathLike[str] | None = None,
+        *,
+        env: Env | str | os.PathLike[str] | None = None,
+        args: Mapping[str, Any] | None = None,
+        drain: float | None = None,
+    ) -> None:
+        """Replace the model by another version of it, without losing a call; returns once the new one serves.
+
+        What is not given stays as it was; without any of it the same files are loaded anew. The old workers answer what
+        they were asked, for at most ``drain`` seconds (None: as long as it takes). If the new version cannot be loaded,
+        that is raised as ``load`` does, and the old one goes on.
+        """
+        source = self._source.changed(target=target, env=env, args=args)
+        self._deployment.start(source.blueprint(), drain)
+        self._source = source
+
     def close(self, timeout: float = 5.0) -> None:
         """Let running calls finish for at most ``timeout`` seconds, end the worker, and give everything back."""
         self._finalizer.detach()
-        self._worker.close(timeout)
+        self._deployment.close(timeout)
 
     def let_go_after_fork(self) -> None:
         """In a forked copy of the application: give up what would keep the worker alive after the original's end."""
         self._finalizer.detach()
-        self._worker.let_go_after_fork()
+        self._deployment.let_go_after_fork()
 
     def __enter__(self) -> Model:
         return self
@@ -289,11 +301,6 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} {self.health.state}>"
-
-
-def _waited(call: Call, session: Session) -> Call:
-    session.flight.wait(call)
-    return call
 
 
 def _result(call: Call) -> Outputs:

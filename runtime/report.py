@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import dataclass
 
+from isopod.runtime.lifecycle import READY
 from isopod.runtime.process import folder_of
 
 # What usually lies behind a signal, for somebody who has just met it.
@@ -77,8 +78,8 @@ class CrashReport:
         if self.stacks:
             lines.append("  Python stacks at the end:")
             lines.extend("    " + line for line in self.stacks.splitlines())
-        if self.phase in ("ready", "draining"):
-            lines.append("  The next call starts a new worker.")
+        if self.phase == READY:
+            lines.append("  A new worker takes its place.")
         return "\n".join(lines)
 
     @property

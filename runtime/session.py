@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
+from isopod.ipc import plain
 from isopod.ipc import record as records
-from isopod.ipc.errors import InternalError, IsopodError, ProtocolError, SpecError
-from isopod.ipc.lent import Lent
+from isopod.ipc.errors import InternalError, IsopodError, ProtocolError
 from isopod.ipc.protocol import Message
-from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
+from isopod.ipc.transfer import ArenaOwner, Outbound
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, LoadOrder, checked_interface
-from isopod.runtime.deaths import arena_error, ended_error, model_error, report_of, timeout_error
+from isopod.runtime.deaths import ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
-from isopod.runtime.lifecycle import Lifecycle
+from isopod.runtime.intake import Intake
+from isopod.runtime.lifecycle import LOADING, READY, STARTING, Lifecycle
 from isopod.runtime.logs import Scribe
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
@@ -31,7 +32,16 @@ _SPURIOUS_LIMIT = 100_000  # rings without a record: a worker that only makes us
 
 
 class Gone(Exception):
-    """The session ended before a call reached it; the model starts another one."""
+    """The session takes no calls any more; another one does."""
+
+
+class Listener(Protocol):
+    """Who hears of a session's life. Neither may block: the monitor thread calls them."""
+
+    def on_ready(self, session: Session) -> None: ...
+    def on_ended(self, session: Session) -> None: ...  # its death is known, and callers are told next
+    def on_gone(self, session: Session) -> None: ...  # callers are told, or are about to hear it
+    def on_worn(self, session: Session) -> None: ...
 
 
 class Session:
@@ -49,8 +59,13 @@ class Session:
         order: LoadOrder,
         counters: Counters,
         scribe: Scribe,
+        listener: Listener,
+        *,
+        max_calls: int | None = None,
+        replica: int = 0,
     ) -> None:
         self.name = name
+        self.replica = replica
         self.process = process
         self.life = Lifecycle()
         self.control = Control(process, self._on_message)
@@ -58,23 +73,35 @@ class Session:
         self.report: CrashReport | None = None
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
-        self.settled = threading.Event()  # ready, failed to load, or dead
+        self.overdue = False  # it was ended because it was not ready in time
+        self.given_up = False  # it was ended for a reason of the application's own
+        self.poisoned = False  # it was killed by a call that had killed another one before
+        self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
         self.answered = 0
         self._order = order
+        self._listener = listener
+        self._wears_out_at = max_calls
         self._counters = counters
         self._arena = owner.arena
-        self._lent = Lent(self._in_flight)
         self._mail = Mailboxes()
         self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
-        self._inbound = Inbound(self.control.segment, self.control.is_ours, self._borrowed, counters.add_copied_out)
         self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._dispose)
+        self._intake = Intake(name, self._mail, self.control, counters, self.flight.uses)
         self._heard = 0  # answers that were taken in, to the end
 
     @property
     def dead(self) -> bool:
         return self.life.ended
+
+    @property
+    def cause_of_death(self) -> str:
+        return "" if self.report is None else self.report.cause
+
+    @property
+    def takes_calls(self) -> bool:
+        return self.life.state == READY
 
     # ------------------------------------------------------------------ on the monitor thread
 
@@ -91,7 +118,7 @@ class Session:
         elif message.name == "ready":
             self.interface = checked_interface(message.fields)
             self.life.advance("loaded")
-            self.settled.set()
+            self._listener.on_ready(self)
         elif message.name == "failed":
             self.load_failure = (message.fields["culprit"], message.fields["error"])
             self.life.advance("drain")
@@ -106,35 +133,66 @@ class Session:
     def on_exit(self, status: int | None, peak_rss: int) -> None:
         with self.flight.lock:
             self.report = report_of(self, status, peak_rss)
+            running = next(iter(self.flight.sent.values()), None)
+            self.poisoned = running is not None and running.attempt > 1
+        # Before any caller can see it: health, and who takes the next call, are up to date by then.
+        self._listener.on_ended(self)
+        with self.flight.lock:
             self.life.advance("exited")
             self.flight.end()
         self.exited.set()
-        self.settled.set()
+        self._listener.on_gone(self)
+
+    def end_overdue_load(self) -> None:
+        """Its load deadline has passed. Not on the monitor thread: it waits a moment for the stacks."""
+        self.watch.ask_for_stacks()
+        if self.life.state in (STARTING, LOADING):
+            self.overdue = True
+            self.process.kill("it was not ready within its load deadline")
 
     # ------------------------------------------------------------------ sending
 
     def begin(self, call: Call, items: Any, arena_deadline_ns: int) -> None:
         """Copy in what must be copied, and send. Raises ``SpecError``, ``ArenaFull``; ``Gone`` when it is dead."""
-        outbound = self._outbound
         try:
-            call.tensors, call.kept, extra = outbound.place_all(items, arena_deadline_ns)
-            stamps = (call.deadline_ns, call.submitted_ns, 0, 0)
-            call.record = records.encode(records.CALL, call.id, stamps, call.tensors, extra)
-            if len(call.record) > self._mail.payload:
-                item, array = outbound.spill(call.record, arena_deadline_ns)
-                call.kept.append(array)
-                call.record = records.encode(records.CALL, call.id, stamps, [item], flags=records.SPILLED)
+            call.tensors, call.kept, values = self._outbound.place_all(items, arena_deadline_ns)
+            call.plain = plain.pack(values) if values else b""
+            self._encode(call, arena_deadline_ns)
         except ProtocolError as error:
-            # Only a segment that could not be handed over gets here: the worker is dead, or about to be.
-            self.process.kill(str(error))
-            self.exited.wait()
-            raise Gone from None
+            raise self._cut_off(error) from None
         except Exception:  # goes on to the caller, whose traceback keeps the call, and must not keep its memory
             call.release()
             raise
+        self._post(call)
+
+    def resend(self, call: Call, arena_deadline_ns: int) -> None:
+        """Send what another worker did not live to answer. Its inputs lie in shared memory, so none is copied again."""
+        try:
+            del call.kept[len(call.tensors) :]  # a record that was spilled
+            call.tensors, call.kept = self._outbound.place_again(call.tensors, call.kept, arena_deadline_ns)
+            self._encode(call, arena_deadline_ns)
+        except ProtocolError as error:
+            raise self._cut_off(error) from None
+        self._post(call)
+
+    def _encode(self, call: Call, arena_deadline_ns: int) -> None:
+        stamps = (call.deadline_ns, call.submitted_ns, 0, 0)
+        call.record = records.encode(records.CALL, call.id, stamps, call.tensors, call.plain)
+        if len(call.record) > self._mail.payload:
+            item, array = self._outbound.spill(call.record, arena_deadline_ns)
+            call.kept.append(array)
+            call.record = records.encode(records.CALL, call.id, stamps, [item], flags=records.SPILLED)
+
+    def _cut_off(self, error: ProtocolError) -> Gone:
+        """A segment could not be handed over: the worker is dead, or about to be."""
+        self.process.kill(str(error))
+        self.exited.wait()
+        return Gone()
+
+    def _post(self, call: Call) -> None:
         try:
             with self.flight.lock:
-                if self.dead:
+                if not self.takes_calls:
                     raise Gone
                 if len(self.flight.sent) < self._mail.credits:
                     self._send(call)
@@ -210,18 +268,14 @@ class Session:
         return True
 
     def _take_answer(self, data: bytes) -> None:
-        answer = records.decode(data)
-        if answer.spilled:
-            if len(answer.tensors) != 1:
-                raise ProtocolError("a spilled record is not one tensor")
-            answer = records.decode(self._inbound.spilled(answer.tensors[0]))
+        answer = self._intake.record(data)
         flight = self.flight
         with flight.lock:
             call = flight.sent.get(answer.call)
         if call is None or answer.kind == records.CALL:
             raise ProtocolError(f"it answered call {answer.call}, which it does not have")
         # Whatever is raised here, the call is still among those that are told of the worker's death.
-        error = self._outcome(call, answer)
+        error = self._intake.outcome(call, answer)
         with flight.lock:
             del flight.sent[call.id]
             if flight.backlog and not self.dead:
@@ -230,66 +284,20 @@ class Session:
             flight.settle(call, error)
         self._heard += 1
 
-    def _outcome(self, call: Call, answer: records.Record) -> IsopodError | None:
-        """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
-        self._note_held(call, answer.plain.get("held"))
-        self._mail.reclaim(self._lent)
-        if self._lent.early:
-            self._check_early(call)
-        call.stamps = answer.stamps
-        try:
-            if answer.kind == records.RESULT:
-                arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
-                call.outputs = values_in_order(arrays, answer.plain)
-                if not self._counters.output_names:
-                    self._counters.output_names = tuple(call.outputs)
-                return None
-            return self._error_of(call, answer)
-        except SpecError as unknown_dtype:
-            return unknown_dtype
-
-    def _error_of(self, call: Call, answer: records.Record) -> IsopodError:
-        failure = answer.plain.get("error")
-        if answer.kind == records.EXPIRED:
-            return timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
-        if answer.kind == records.FULL:
-            return arena_error(self.name, failure)
-        return model_error(self.name, failure, "in a call")
-
-    def _note_held(self, call: Call, held: Any) -> None:
-        if held is None:
-            return
-        if type(held) is not list or len(set(map(repr, held))) != len(held):
-            raise ProtocolError("its list of held inputs has the wrong form")
-        for number in held:
-            if type(number) is not int or not 0 <= number < len(call.tensors):
-                raise ProtocolError("it holds an input that it was not given")
-            self._lent.add(call.tensors[number], call.kept[number])
-
-    def _in_flight(self, key: tuple[int, int]) -> int:
-        """How often a block is with calls that are not answered yet."""
-        with self.flight.lock:
-            return sum(_uses(call, key) for call in self.flight.sent.values())
-
-    def _check_early(self, call: Call) -> None:
-        """What came back before this answer must have been declared in it, or belong to another call."""
-        for item in call.tensors:
-            key = (item.segment, item.block)
-            if self._lent.early.get(key, 0) > self._in_flight(key) - _uses(call, key):
-                raise ProtocolError(f"block {key[1]} of segment {key[0]} came back twice")
-
     def reclaim(self) -> None:
         """See whether the worker returned anything. Called by the arena when it is short of memory, in any thread."""
         if self.dead:
             return
         try:
-            self._mail.reclaim(self._lent)
+            self._intake.reclaim()
         except ProtocolError as error:
             self.process.kill(f"it broke the data protocol: {error}")
 
     def _count(self, call: Call, error: BaseException | None) -> None:
         counters = self._counters
         self.answered += 1
+        if self.answered == self._wears_out_at:
+            self._listener.on_worn(self)
         counters.calls += 1
         counters.errors += error is not None
         _, started, finished, copied = call.stamps
@@ -311,7 +319,10 @@ class Session:
         if report is None:
             raise InternalError("a worker is dead without a report")
 
+        begun = self._mail.progress.begun
+
         def error_of(call: Call) -> IsopodError:
+            call.begun = 0 <= call.number < begun
             return timeout_error(self.name, call.timeout, "a call", report) if call.late else ended_error(report)
 
         self.flight.settle_all(error_of)
@@ -331,6 +342,7 @@ class Session:
 
     def give_up(self, reason: str) -> None:
         """End it now, and see it gone."""
+        self.given_up = True
         self.process.kill(reason)
         self.exited.wait()
 
@@ -341,12 +353,8 @@ class Session:
 
     def _dispose(self) -> None:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""
-        self._lent.clear()
+        self._intake.close()
         self.control.close()
         self._mail.close()
         for segment in self.control.outbox():
             segment.close()
-
-
-def _uses(call: Call, key: tuple[int, int]) -> int:
-    return sum((item.segment, item.block) == key for item in call.tensors)

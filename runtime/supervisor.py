@@ -1,4 +1,4 @@
-"""The threads that serve all workers of this application: one spawns, one watches, one writes their logs.
+"""The threads that serve all workers of this application: one spawns, one watches, one keeps time, one writes logs.
 
 They start with the first worker and stay; ``shutdown`` ends every worker and all threads, and a later load starts them
 afresh. The *spawner* exists because a parent-death signal, where it must serve, follows the thread that
@@ -8,42 +8,46 @@ spawned the child.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
 import os
 import queue
 import threading
 import weakref
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from isopod.runtime import process
 from isopod.runtime.environment.store import home
+from isopod.runtime.keeper import Keeper
 from isopod.runtime.logs import Scribe
 from isopod.runtime.monitor import Monitor
 from isopod.runtime.process import WorkerProcess
 
+_logger = logging.getLogger("isopod")
 _LAST_CALLS = 1.0  # seconds for each model's running calls at the end of the application
+
+
+# What is done with a new process, or with the reason why there is none.
+Then = Callable[[WorkerProcess | None, Exception | None], None]
 
 
 class Spawner:
     """One thread that starts processes, in the order in which they are asked for."""
 
     def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Future[WorkerProcess], Path, Mapping[str, str]] | None]
+        self._orders: queue.SimpleQueue[tuple[Path, Mapping[str, str], frozenset[int] | None, Then] | None]
         self._orders = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isopod-spawner", daemon=True)
         self._thread.start()
 
-    def spawn(self, python: Path, variables: Mapping[str, str]) -> WorkerProcess:
-        """Start a worker on a base interpreter. Raises ``SpecError``."""
-        order: Future[WorkerProcess] = Future()
-        self._orders.put((order, python, variables))
-        try:
-            return order.result()
-        except KeyboardInterrupt:  # goes on to the caller; the process is on its way, and would be nobody's
-            order.add_done_callback(_discard)
-            raise
+    def order(self, python: Path, variables: Mapping[str, str], cpus: frozenset[int] | None, then: Then) -> None:
+        """Have a worker started on a base interpreter, on some processors (None: all of ours). Does not wait.
+
+        ``then`` is called on the spawner's thread, and may not block.
+        """
+        self._orders.put((python, variables, cpus, then))
 
     def stop(self) -> None:
         self._orders.put(None)
@@ -51,16 +55,37 @@ class Spawner:
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
-            future, python, variables = order
-            try:
-                future.set_result(process.spawn(python, variables, home() / "bytecode"))
-            except BaseException as error:  # goes to whoever asked for the process
-                future.set_exception(error)
+            self._fill(*order)
+            del order  # it holds a fleet, and must not until the next one comes
+
+    @staticmethod
+    def _fill(python: Path, variables: Mapping[str, str], cpus: frozenset[int] | None, then: Then) -> None:
+        made, error = None, None
+        try:
+            with _on(cpus):
+                made = process.spawn(python, variables, home() / "bytecode")
+        except Exception as failure:  # goes to whoever asked for the process
+            error = failure
+        try:
+            then(made, error)
+        except Exception:  # goes to the log: a fault with one model must not end the spawner of all others
+            _logger.exception("a fault while a worker was started; please report it")
+            if made is not None:
+                made.discard()
 
 
-def _discard(order: Future[WorkerProcess]) -> None:
-    if order.exception() is None:
-        order.result().discard()
+@contextlib.contextmanager
+def _on(cpus: frozenset[int] | None) -> Iterator[None]:
+    """This thread on some processors: a process inherits them, and so has them before its first instruction."""
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class Crew(NamedTuple):
@@ -68,6 +93,7 @@ class Crew(NamedTuple):
 
     spawner: Spawner
     monitor: Monitor
+    keeper: Keeper
     scribe: Scribe
 
 
@@ -88,13 +114,18 @@ def crew() -> Crew:
     """The threads, started if need be."""
     with _threads.lock:
         if _threads.crew is None:
-            _threads.crew = Crew(Spawner(), Monitor(), Scribe())
+            _threads.crew = Crew(Spawner(), Monitor(), Keeper(), Scribe())
         return _threads.crew
 
 
 def register(model: Any) -> None:
     """Have a model closed at the end of the application. It is not kept alive by this."""
     _threads.models.add(model)
+
+
+def models() -> list[Any]:
+    """Those that are loaded, in no order."""
+    return list(_threads.models)
 
 
 def shutdown() -> None:
@@ -106,8 +137,9 @@ def shutdown() -> None:
     with _threads.lock:
         ended, _threads.crew = _threads.crew, None
     if ended is not None:
-        ended.monitor.stop()
+        ended.keeper.stop()
         ended.spawner.stop()
+        ended.monitor.stop()
         ended.scribe.stop()
 
 

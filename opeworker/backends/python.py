@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from isopod.ipc.errors import SpecError
 
@@ -21,9 +21,10 @@ from isopod.ipc.errors import SpecError
 class PythonModel:
     """A loaded callable with its signature."""
 
-    def __init__(self, target: dict[str, Any], arguments: dict[str, Any]) -> None:
+    def __init__(self, target: dict[str, Any], arguments: dict[str, Any], threads: Sequence[int] = ()) -> None:
         attribute = str(target["attribute"])
         module = _import(str(target.get("file") or ""), str(target.get("module") or ""))
+        set_torch_threads(threads)
         self._callable = _make(_find(module, attribute), attribute, arguments)
         self.inputs, self.open = _signature(self._callable, attribute)
         self.outputs: list[dict[str, Any]] = []
@@ -50,6 +51,22 @@ def name_outputs(returned: Any) -> dict[str, Any]:
     if returned is None:
         raise SpecError("the model returned None; return a dict of arrays, an array or a tuple of arrays")
     return {"output": returned}
+
+
+def set_torch_threads(threads: Sequence[int]) -> None:
+    """Torch's threads within an operation and between operations, where the model's file has imported it.
+
+    The first have a variable in the environment, which a model's file may have overridden; the second have none, and
+    can be set only until Torch has used them.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not threads:
+        return
+    torch.set_num_threads(threads[0])
+    try:
+        torch.set_num_interop_threads(threads[1])
+    except RuntimeError:
+        return  # the model's file has computed something already: what it chose stays
 
 
 def _import(path: str, module: str) -> Any:

@@ -9,17 +9,17 @@ import select
 import signal
 import sys
 import threading
+import types
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import isopod
-from isopod import Closed, WorkerCrashed
+from isopod import Closed, WorkerCrashed, WorkerUnavailable
 from isopod.ipc.segment import Segment
-from isopod.runtime import mailboxes, process, supervisor
+from isopod.runtime import fleet, mailboxes, process
 from isopod.runtime.process import WorkerProcess
 
 GUARD = 30.0  # seconds: a hang guard
@@ -77,13 +77,13 @@ def test_a_segment_is_not_closed_while_it_is_handed_over(monkeypatch: pytest.Mon
 
 
 def test_an_interrupt_while_a_process_is_spawned_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Interrupted(Future[Any]):
-        def result(self, timeout: float | None = None) -> Any:
+    class Interrupted(threading.Condition):
+        def wait(self, timeout: float | None = None) -> bool:
             if threading.current_thread() is threading.main_thread():
                 raise KeyboardInterrupt
-            return super().result(timeout)
+            return super().wait(timeout)
 
-    monkeypatch.setattr(supervisor, "Future", Interrupted)
+    monkeypatch.setattr(fleet, "threading", types.SimpleNamespace(Condition=Interrupted))
     with pytest.raises(KeyboardInterrupt):
         isopod.load(MODELS / "races.py:Patient")  # the census finds the process
 
@@ -95,7 +95,7 @@ def test_a_session_that_cannot_be_made_leaves_nothing(what: str, monkeypatch: py
 
     owner, name = (Segment, "create") if what == "Segment" else (mailboxes, what)
     monkeypatch.setattr(owner, name, no_more)
-    with pytest.raises(OSError, match="too many"):
+    with pytest.raises(WorkerUnavailable, match=r"'Patient': no worker could be started: .*too many"):
         isopod.load(MODELS / "races.py:Patient")  # the census finds the process and its descriptors
 
 
@@ -116,8 +116,7 @@ def test_closing_while_a_process_is_spawned_does_not_wait_for_its_load(
     with pytest.raises(WorkerCrashed):
         model(die=True)
     flag.touch()
-    spawner = supervisor.crew().spawner
-    spawn, spawning, spawned = spawner.spawn, threading.Event(), threading.Event()
+    spawn, spawning, spawned = process.spawn, threading.Event(), threading.Event()
 
     def slow_spawn(*arguments: Any) -> WorkerProcess:
         worker = spawn(*arguments)
@@ -125,7 +124,7 @@ def test_closing_while_a_process_is_spawned_does_not_wait_for_its_load(
         assert spawned.wait(GUARD)
         return worker
 
-    monkeypatch.setattr(spawner, "spawn", slow_spawn)
+    monkeypatch.setattr(process, "spawn", slow_spawn)
     errors: list[BaseException] = []
 
     def call() -> None:
@@ -139,7 +138,7 @@ def test_closing_while_a_process_is_spawned_does_not_wait_for_its_load(
     assert spawning.wait(GUARD)
     closer = threading.Thread(target=model.close)
     closer.start()
-    while not model._worker._closed:
+    while not model._deployment._closed:
         os.sched_yield()
     spawned.set()
     closer.join(GUARD / 3)
@@ -154,7 +153,7 @@ def test_closing_while_a_process_is_spawned_does_not_wait_for_its_load(
 def test_nothing_is_allocated_once_a_model_is_closed() -> None:
     """A caller that is past every check when the model is closed: what it allocates would never be given back."""
     model = isopod.load(MODELS / "races.py:Patient")
-    owner = model._worker.owner
+    owner = model._deployment.owner
     model.close()
     with pytest.raises(Closed):
         owner.empty(8, "uint8", "x")

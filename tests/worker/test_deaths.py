@@ -41,7 +41,7 @@ WAYS: dict[str, tuple[str, bool, bool]] = {
 
 @pytest.fixture
 def dying(models: Path) -> Iterator[isopod.Model]:
-    with isopod.load(models / "deaths.py:Dying") as model:
+    with isopod.load(models / "deaths.py:Dying", restart=isopod.Restart(max_restarts=None)) as model:
         yield model
         assert model(x=1)["y"] == 2
 
@@ -126,7 +126,7 @@ def check(error: BaseException, way: str) -> CrashReport:
     assert "running a call" in text
     assert f"about to die by {way}" in report.stderr
     assert f"about to die by {way}" in text
-    assert "The next call starts a new worker" in text
+    assert "A new worker takes its place" in text
     assert ("in_call" in report.stacks) == ("in_call" in text)
     if stacks:
         assert "in_call" in report.stacks, report.stacks
@@ -144,9 +144,8 @@ def test_every_way_to_die_in_a_call(dying: isopod.Model, way: str) -> None:
     report = check(error, way)
     assert report.pid == before
     health = dying.health
-    assert not health.ready
-    assert health.state == "crashed"
-    assert health.pid is None
+    assert health.state in ("starting", "loading", "ready")  # at once, and without being asked
+    assert health.pid != before
     assert health.last_crash is report
     assert dying(x=1)["pid"] != before
     assert dying.health.restarts == restarts + 1
@@ -234,11 +233,9 @@ def test_dying_while_idle_is_seen_at_once_and_the_next_call_does_not_notice(
         before = model(way="idle")["pid"]
         (tmp_path / "die").touch()
         until = time.monotonic() + GUARD
-        while model.health.ready and time.monotonic() < until:
+        while model.health.last_crash is None and time.monotonic() < until:
             os.sched_yield()
-        report = model.health.last_crash
-        assert model.health.state == "crashed"
-        assert "died while idle" in str(report)
+        assert "died while idle" in str(model.health.last_crash)
         (tmp_path / "die").unlink()
         assert model(x=1)["pid"] != before
 
@@ -265,9 +262,7 @@ def test_a_call_with_a_deadline_that_nobody_waits_for_still_frees_the_worker(dyi
 
     before = dying(x=1)["pid"]
     asyncio.run(cancelled())
-    with pytest.raises((WorkerTimeout, WorkerCrashed)):
-        dying(x=1, timeout=GUARD)
-    assert dying(x=1)["pid"] != before
+    assert dying(x=1, timeout=GUARD)["pid"] != before  # it was in line behind it, and no model had seen it
 
 
 def test_a_callback_may_try_again_while_others_do(dying: isopod.Model) -> None:

@@ -1,0 +1,65 @@
+"""One version of a model, ready to be started any number of times: what to load, in which environment, and how.
+
+Frozen: replacing a model by a new version is another blueprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isopod.ipc import plain
+from isopod.ipc.errors import SpecError
+from isopod.runtime.control import LoadOrder
+from isopod.runtime.environment import Prepared
+from isopod.runtime.resources import Threads, with_threads
+from isopod.runtime.target import Target
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """``python`` is the interpreter that is executed with ``variables``; ``order`` is what the worker is told then.
+
+    ``load_timeout`` in seconds. ``target`` is for messages.
+    """
+
+    target: str
+    python: Path
+    variables: Mapping[str, str]
+    order: LoadOrder
+    load_timeout: float
+
+    @classmethod
+    def draw(
+        cls,
+        name: str,
+        target: Target,
+        arguments: dict[str, Any],
+        prepared: Prepared,
+        *,
+        memory_limit: int,
+        load_timeout: float,
+        threads: Threads | None = None,
+    ) -> Blueprint:
+        """Raises ``SpecError`` where the load arguments cannot be sent."""
+        _check_arguments(name, arguments)
+        activation: dict[str, Any] = {
+            "sites": [str(path) for path in prepared.site_dirs],
+            "prefix": str(prepared.prefix),
+            "executable": str(prepared.executable),
+            "threads": [threads.within, threads.between] if threads else [],
+        }
+        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
+        variables = with_threads(prepared.variables, threads)
+        return cls(str(target), prepared.python, variables, order, load_timeout)
+
+
+def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
+    try:
+        size = len(plain.pack(arguments))
+    except SpecError as error:
+        raise SpecError(f"model {name!r}: its load arguments must be plain values: {error}") from None
+    if size > 48 * 1024:
+        raise SpecError(f"model {name!r}: its load arguments take {size} bytes; pass a path to large data")

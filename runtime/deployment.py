@@ -1,0 +1,229 @@
+"""What stands behind a ``Model``: the fleet that serves it now, and everything that outlives a fleet and its workers.
+
+That is the arena for inputs (an array that was made before a crash or a reload still crosses without a copy after it),
+the counters, the interface, the last crash, and the fleets of older versions that still answer what they were asked.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import psutil
+
+from isopod.ipc.arena import Arena
+from isopod.ipc.errors import ArenaFull, Closed, Overloaded
+from isopod.ipc.segment import Segment
+from isopod.ipc.transfer import ArenaOwner
+from isopod.runtime.blueprint import Blueprint
+from isopod.runtime.fleet import Fleet
+from isopod.runtime.health import Health, WorkerHealth
+from isopod.runtime.interface import Interface
+from isopod.runtime.lifecycle import DRAINING, READY, SHUT, STOPPED
+from isopod.runtime.process import WorkerProcess
+from isopod.runtime.report import CrashReport
+from isopod.runtime.session import Session
+from isopod.runtime.staffing import Staffing
+from isopod.runtime.stats import Counters
+
+
+class Deployment:
+    """Safe for many threads."""
+
+    def __init__(self, name: str, staffing: Staffing, memory_limit: int) -> None:
+        self.name = name
+        self.staffing = staffing
+        self.counters = Counters()
+        self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
+        self.last_crash: CrashReport | None = None
+        self._unknown = Interface.unknown(name)
+        self._fleet: Fleet | None = None
+        self._next: Fleet | None = None  # the version that is being loaded
+        self._older: list[Fleet] = []
+        self._reloading = threading.Lock()
+        self._restarts = 0  # of older fleets
+        self._closed = False
+        self._process = os.getpid()
+
+    # ------------------------------------------------------------------ a worker for a call
+
+    def running(self) -> Session | None:
+        """The worker for the next call, if there is one at this moment.
+
+        Raises ``Closed`` in a forked copy, ``Overloaded`` where as many calls as allowed are waiting.
+        """
+        self.check_process()
+        fleet = self._fleet
+        if fleet is None:
+            return None
+        limit = self.staffing.max_waiting
+        if limit is not None and fleet.outstanding() >= limit:
+            raise Overloaded(f"model {self.name!r} has {limit} calls that wait for their answers, and takes no more")
+        return fleet.ready()
+
+    def live(self, deadline_ns: int = 0) -> Session:
+        """The same, and waits for a worker where there is none.
+
+        Raises ``Closed``, ``Overloaded``, ``WorkerUnavailable`` (with the reason as its cause), ``WorkerTimeout``.
+        """
+        while True:
+            session = self.running()
+            if session is not None:
+                return session
+            self.check_open()
+            fleet = self._fleet
+            if fleet is None:
+                raise Closed(f"model {self.name!r} was never loaded")
+            try:
+                return fleet.await_ready(self.name, deadline_ns)
+            except Closed:
+                if fleet is self._fleet:
+                    raise  # else it was replaced by a new version while we waited
+
+    def start(self, blueprint: Blueprint, drain: float | None = None) -> None:
+        """Start a fleet, and let it take over from the one before once all of it is ready.
+
+        What the old one was asked, it answers; after ``drain`` seconds (None: as long as it takes) it is ended. Raises
+        what kept the new one from starting, and then the old one goes on.
+        """
+        with self._reloading:
+            if self._fleet is not None:
+                self.check_open()
+            fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
+            self._next = fleet
+            try:
+                fleet.start()
+            finally:
+                self._next = None
+            old, self._fleet = self._fleet, fleet
+            if old is not None:
+                self._put_out(old, drain)
+        if self._closed:  # by somebody who did not see the new one
+            fleet.close(0.0)
+            self.check_open()
+
+    def _put_out(self, old: Fleet, drain: float | None) -> None:
+        self._restarts += old.restarts
+        self._older = [one for one in self._older if one.sessions()] + [old]
+        self.counters.output_names = ()
+        old.retire()
+        if drain is not None:
+            old.crew.keeper.after(drain, old.abandon)
+
+    def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
+        order, recycle = fleet.blueprint.order, self.staffing.recycle
+        scribe = fleet.crew.scribe
+        return Session(
+            self.name,
+            process,
+            self.owner,
+            order,
+            self.counters,
+            scribe,
+            fleet,
+            max_calls=recycle.max_calls,
+            replica=seat,
+        )
+
+    def _on_death(self, session: Session) -> None:
+        """On the monitor thread, before any caller hears of it."""
+        if session.life.state != DRAINING and not self._closed:
+            self.counters.crashes += 1
+            self.last_crash = session.report
+
+    # ------------------------------------------------------------------ checks
+
+    @property
+    def interface(self) -> Interface:
+        fleet = self._fleet
+        return self._unknown if fleet is None else fleet.interface
+
+    def check_process(self) -> None:
+        """Raises ``Closed`` in a forked copy of the application: the worker is the original's, and so are its memory
+        and its doorbells."""
+        if os.getpid() != self._process:
+            raise Closed(
+                f"model {self.name!r} belongs to process {self._process}, which this one was forked from; load it here"
+            )
+
+    def check_open(self) -> None:
+        self.check_process()
+        if self._closed:
+            raise Closed(f"model {self.name!r} is closed; load it again")
+
+    # ------------------------------------------------------------------ the truth
+
+    def health(self) -> Health:
+        fleet = self._fleet
+        sessions = [] if fleet is None or self._closed else fleet.sessions()
+        workers = tuple(_health_of(session) for session in sorted(sessions, key=lambda one: one.replica))
+        serving = [one for one in workers if one.state == READY] or workers
+        return Health(
+            state=SHUT if self._closed else STOPPED if fleet is None else fleet.state(),
+            pid=serving[0].pid if serving else None,
+            uptime=serving[0].uptime if serving else 0.0,
+            restarts=self._restarts + (0 if fleet is None else fleet.restarts),
+            last_crash=self.last_crash,
+            reason="" if fleet is None else fleet.reason,
+            workers=workers,
+        )
+
+    @property
+    def start_times(self) -> dict[str, float]:
+        """Where the time of the last worker's start went, in seconds."""
+        fleet = self._fleet
+        return {} if fleet is None else fleet.start_times
+
+    def rss(self) -> int:
+        """Resident memory of all workers in bytes, shared memory included."""
+        return sum(_rss(worker.pid) for worker in self.health().workers)
+
+    # ------------------------------------------------------------------ the end
+
+    def close(self, timeout: float) -> None:
+        """Drain for at most ``timeout`` seconds, then end everything. Closing twice is once."""
+        if os.getpid() != self._process:
+            return  # a forked copy has nothing to close
+        self._closed = True
+        for fleet in self._fleets():
+            fleet.close(timeout)
+        self.owner.arena.close()
+
+    def abandon(self) -> None:
+        """The model was let go without being closed: end its workers, and wait for nobody."""
+        if os.getpid() != self._process:
+            return
+        self._closed = True
+        for fleet in self._fleets():
+            fleet.abandon()
+        self.owner.arena.close()
+
+    def let_go_after_fork(self) -> None:
+        """A copy of our end of a channel would hide the application's death from its worker."""
+        for fleet in self._fleets():
+            fleet.let_go_after_fork()
+
+    def _fleets(self) -> list[Fleet]:
+        return [fleet for fleet in (self._next, self._fleet, *self._older) if fleet is not None]
+
+    def _grow(self, size: int) -> Segment:
+        try:
+            return Segment.create(size, "isopod-inputs")
+        except OSError as error:
+            raise ArenaFull(f"model {self.name!r}: the machine has no {size} bytes of memory: {error}") from error
+
+    def _reclaim(self) -> None:
+        for fleet in self._fleets():
+            for session in fleet.active:
+                session.reclaim()
+
+
+def _health_of(session: Session) -> WorkerHealth:
+    return WorkerHealth(session.replica, session.life.state, session.process.pid, session.life.uptime, session.answered)
+
+
+def _rss(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

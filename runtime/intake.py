@@ -1,0 +1,100 @@
+"""What comes out of one worker: each record checked, and made into a call's outputs or into its error.
+
+Also keeps the account of inputs that the worker holds beyond their call. Everything is hostile until it is checked;
+``ProtocolError`` is what comes out then, and the session ends the worker for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from isopod.ipc import record as records
+from isopod.ipc.errors import IsopodError, ProtocolError, SpecError
+from isopod.ipc.lent import Lent
+from isopod.ipc.record import Record
+from isopod.ipc.transfer import Inbound, values_in_order
+from isopod.runtime.calls import Call
+from isopod.runtime.control import Control
+from isopod.runtime.deaths import arena_error, model_error, timeout_error
+from isopod.runtime.mailboxes import Mailboxes
+from isopod.runtime.stats import Counters
+
+
+class Intake:
+    """``in_flight(key)`` says how often a block is with calls that are not answered yet."""
+
+    def __init__(
+        self,
+        name: str,
+        mail: Mailboxes,
+        control: Control,
+        counters: Counters,
+        in_flight: Callable[[tuple[int, int]], int],
+    ) -> None:
+        self._name = name
+        self._mail = mail
+        self._counters = counters
+        self._in_flight = in_flight
+        self._lent = Lent(in_flight)
+        self._inbound = Inbound(control.segment, control.is_ours, mail.borrowed, counters.add_copied_out)
+
+    def record(self, data: bytes) -> Record:
+        """The record in ``data``, from its block where it was too long for a slot. Raises ``ProtocolError``."""
+        answer = records.decode(data)
+        if not answer.spilled:
+            return answer
+        if len(answer.tensors) != 1:
+            raise ProtocolError("a spilled record is not one tensor")
+        return records.decode(self._inbound.spilled(answer.tensors[0]))
+
+    def outcome(self, call: Call, answer: Record) -> IsopodError | None:
+        """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
+        self._note_held(call, answer.plain.get("held"))
+        self.reclaim()
+        if self._lent.early:
+            self._check_early(call)
+        call.stamps = answer.stamps
+        try:
+            if answer.kind == records.RESULT:
+                arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
+                call.outputs = values_in_order(arrays, answer.plain)
+                if not self._counters.output_names:
+                    self._counters.output_names = tuple(call.outputs)
+                return None
+            return self._error_of(call, answer)
+        except SpecError as unknown_dtype:
+            return unknown_dtype
+
+    def reclaim(self) -> None:
+        """Take back what the worker has returned. Safe for many threads. Raises ``ProtocolError``."""
+        self._mail.reclaim(self._lent)
+
+    def close(self) -> None:
+        """The worker is dead: everything is ours again."""
+        self._lent.clear()
+
+    def _error_of(self, call: Call, answer: Record) -> IsopodError:
+        failure = answer.plain.get("error")
+        if answer.kind == records.EXPIRED:
+            return timeout_error(self._name, call.timeout, "waiting in line for the worker", None)
+        if answer.kind == records.FULL:
+            return arena_error(self._name, failure)
+        return model_error(self._name, failure, "in a call")
+
+    def _note_held(self, call: Call, held: Any) -> None:
+        if held is None:
+            return
+        if type(held) is not list or len(set(map(repr, held))) != len(held):
+            raise ProtocolError("its list of held inputs has the wrong form")
+        for number in held:
+            if type(number) is not int or not 0 <= number < len(call.tensors):
+                raise ProtocolError("it holds an input that it was not given")
+            self._lent.add(call.tensors[number], call.kept[number])
+
+    def _check_early(self, call: Call) -> None:
+        """What came back before this answer must have been declared in it, or belong to another call."""
+        for item in call.tensors:
+            key = (item.segment, item.block)
+            if self._lent.early.get(key, 0) > self._in_flight(key) - call.uses(key):
+                raise ProtocolError(f"block {key[1]} of segment {key[0]} came back twice")

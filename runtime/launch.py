@@ -1,0 +1,37 @@
+"""One start of a worker: from the order to spawn a process until the worker is ready or dead."""
+
+from __future__ import annotations
+
+import time
+
+from isopod.runtime.keeper import Keeper, Timer
+from isopod.runtime.session import Session
+
+
+class Launch:
+    """``session`` is there once there is a process. The fleet's lock is held around everything here."""
+
+    def __init__(self, seat: int) -> None:
+        self.seat = seat
+        self.session: Session | None = None
+        self._began = time.monotonic()
+        self._deadline: Timer | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The session, if there is one."""
+        return [] if self.session is None else [self.session]
+
+    def take(self, session: Session, keeper: Keeper, load_timeout: float) -> None:
+        """There is a process: it has ``load_timeout`` seconds to be ready."""
+        self.session = session
+        self._deadline = keeper.after(load_timeout, session.end_overdue_load)
+
+    def over(self) -> None:
+        """It is ready, or dead, or nobody wants it any more."""
+        if self._deadline is not None:
+            self._deadline.cancel()

@@ -1,0 +1,66 @@
+"""Where a version of a model comes from, as a user names it, and how it becomes a blueprint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from isopod.ipc.errors import EnvironmentBuildError, SpecError
+from isopod.runtime.blueprint import Blueprint
+from isopod.runtime.environment import BuildEvent, Env, prepare
+from isopod.runtime.resources import Threads
+from isopod.runtime.target import Target
+
+
+@dataclass(frozen=True)
+class Source:
+    """What ``load`` was given. ``name`` is the model's in messages; times in seconds, ``memory_limit`` in bytes."""
+
+    name: str
+    target: Target
+    env: Env
+    args: Mapping[str, Any]
+    memory_limit: int
+    load_timeout: float
+    threads: Threads | None = None
+    on_event: Callable[[BuildEvent], None] | None = None
+
+    def changed(
+        self,
+        *,
+        target: str | os.PathLike[str] | None = None,
+        env: Env | str | os.PathLike[str] | None = None,
+        args: Mapping[str, Any] | None = None,
+    ) -> Source:
+        """Another version: what is not given stays. Raises ``SpecError``."""
+        return replace(
+            self,
+            target=self.target if target is None else Target.parse(target),
+            env=self.env if env is None else environment(env),
+            args=self.args if args is None else dict(args),
+        )
+
+    def blueprint(self) -> Blueprint:
+        """Build the environment, where it is not there. Raises ``SpecError``, ``EnvironmentBuildError``."""
+        try:
+            prepared = prepare(self.env, on_event=self.on_event)
+        except (SpecError, EnvironmentBuildError) as error:
+            raise type(error)(f"model {self.name!r}: {error}") from error
+        return Blueprint.draw(
+            self.name,
+            self.target,
+            dict(self.args),
+            prepared,
+            memory_limit=self.memory_limit,
+            load_timeout=self.load_timeout,
+            threads=self.threads,
+        )
+
+
+def environment(given: Env | str | os.PathLike[str] | None) -> Env:
+    """An environment, or the path of one that exists; None is a copy of this application's."""
+    if given is None:
+        return Env.current()
+    return given if isinstance(given, Env) else Env.existing(given)
