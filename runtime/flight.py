@@ -58,12 +58,14 @@ class Flight:
         """The call has its answer; the first one counts. Locked."""
         was_done, call.done = call.done, True
         self._unattended.pop(call.id, None)
-        if call.id not in self.sent:  # else its answer is yet to come, and until then the worker may read the inputs
+        if not was_done:
+            call.error = error
+        # What is still sent has its answer yet to come, and until then the worker may read the inputs.
+        if call.id not in self.sent and not call.may_go_on:
             call.release()
         if was_done:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
             return
-        call.error = error
         if call.deliver is None:
             # Promoted in the moment in which its deadline passed: its lock was released by that.
             if call.wake is not None and self._leader is not call:

@@ -1,0 +1,77 @@
+"""The keeper's one thread: in order, cancellable, and not to be stopped by a fault."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from isopod.runtime.keeper import Keeper
+
+GUARD = 30.0  # seconds: a hang guard
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    made = Keeper()
+    yield made
+    made.stop()
+
+
+def test_actions_come_at_their_time_and_in_their_order(keeper: Keeper) -> None:
+    seen: list[tuple[str, float]] = []
+    done = threading.Event()
+    began = time.monotonic()
+
+    def note(what: str) -> None:
+        seen.append((what, time.monotonic() - began))
+
+    keeper.after(0.15, done.set)
+    keeper.after(0.1, lambda: note("later"))
+    keeper.after(0.05, lambda: note("sooner"))
+    keeper.after(0.0, lambda: note("now"))
+    keeper.after(0.0, lambda: note("then"))
+    assert done.wait(GUARD)
+    assert [what for what, _ in seen] == ["now", "then", "sooner", "later"]
+    assert all(at >= due for (_, at), due in zip(seen, (0, 0, 0.05, 0.1), strict=True))
+
+
+def test_a_cancelled_action_never_happens_and_lets_go_at_once(keeper: Keeper) -> None:
+    class Thing:
+        def act(self) -> None:
+            raise AssertionError
+
+    thing, done = Thing(), threading.Event()
+    gone = weakref.ref(thing)
+    timer = keeper.after(0.05, thing.act)
+    timer.cancel()
+    del thing
+    assert gone() is None
+    keeper.after(0.1, done.set)
+    assert done.wait(GUARD)
+
+
+def test_a_fault_goes_to_the_log_and_the_next_action_happens(keeper: Keeper, caplog: pytest.LogCaptureFixture) -> None:
+    done = threading.Event()
+
+    def fail() -> None:
+        raise ValueError("no good")
+
+    with caplog.at_level(logging.ERROR, "isopod"):
+        keeper.after(0.0, fail)
+        keeper.after(0.0, done.set)
+        assert done.wait(GUARD)
+    assert "a fault in a timed action" in caplog.text
+    assert "no good" in caplog.text
+
+
+def test_what_is_not_due_when_it_stops_never_happens() -> None:
+    keeper, happened = Keeper(), threading.Event()
+    keeper.after(0.2, happened.set)
+    keeper.stop()
+    keeper.after(0.0, happened.set)
+    assert not happened.is_set()
