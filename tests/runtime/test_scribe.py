@@ -211,8 +211,8 @@ def test_fields_replace_nothing_of_loggings_or_ours(scribe: Scribe, collected: C
     names = ("msg", "message", "asctime", "call", "stream", "getMessage", "__class__", "levelno", "field_msg", "own")
     outlet.tell(told(**dict.fromkeys(names, "x")))
     until(lambda: bool(collected.records))
+    assert [type(record) for record in collected.records] == [logging.LogRecord]
     record: Any = collected.records[0]
-    assert type(record) is logging.LogRecord
     assert (record.getMessage(), record.levelno, record.call, record.stream) == ("text", 30, None, "logging")
     assert {name for name, value in vars(record).items() if value == "x"} == {
         *(f"field_{name}" for name in names[:-1]),  # the last but one clashes with what has become of the first
