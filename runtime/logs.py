@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from isopod.ipc import layout
+from isopod.ipc import layout, plain
 from isopod.ipc.errors import ProtocolError
 from isopod.runtime.scribe import Outlet, Told
 from isopod.runtime.terminal import clean, visible
@@ -114,6 +114,10 @@ def checked_record(fields: dict[str, Any]) -> tuple[Told, int]:
     ]
     if any(len(text) > limit for text, limit in texts):
         raise ProtocolError("a text in a log record is too long")
+    # A list takes up to 64 times its size on the wire: an empty one within it is one byte there.
+    lists = [len(plain.pack(value)) for value in extra.values() if type(value) in (list, dict)]
+    if lists and max(lists) > layout.MAX_LOG_VALUE:
+        raise ProtocolError("a list in a log record is too long")
     told = Told(
         fields["level"],
         _on_one_line(fields["logger"]),
@@ -123,6 +127,7 @@ def checked_record(fields: dict[str, Any]) -> tuple[Told, int]:
         fields["line"],
         _on_one_line(fields["function"]),
         fields["call"] or None,
+        sum(len(text) for text, _ in texts) + 64 * (len(extra) + sum(lists)),
     )
     return told, fields["lost"]
 

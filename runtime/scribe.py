@@ -40,6 +40,7 @@ class Told(NamedTuple):
     line: int
     function: str
     call: int | None
+    nbytes: int  # that it takes here, about
 
 
 class _Entry(NamedTuple):
@@ -93,18 +94,18 @@ class Outlet:
         if not lines or not self.logger.isEnabledFor(level):
             return
         with self._scribe.changed:
-            fitting = self._fitting(lines)
-            granted = self._allowance.take(fitting)
+            sizes = list(map(len, lines))
+            granted = self._allowance.take(self._fitting(sizes))
             if granted:
-                nbytes = sum(map(len, lines[:granted]))
+                nbytes = sum(sizes[:granted])
                 self._scribe.put(_Entry(self, stream, level, call, lines[:granted], None, granted, nbytes))
             self._drop(len(lines) - granted)
 
     def tell(self, told: Told) -> None:
         """A record of the model's own."""
         with self._scribe.changed:
-            if self._fitting([told.text]) and self._allowance.take(1):
-                self._scribe.put(_Entry(self, "logging", told.level, told.call, (), told, 1, len(told.text)))
+            if self._fitting([told.nbytes]) and self._allowance.take(1):
+                self._scribe.put(_Entry(self, "logging", told.level, told.call, (), told, 1, told.nbytes))
             else:
                 self._drop(1)
 
@@ -113,15 +114,12 @@ class Outlet:
         with self._scribe.changed:
             self._drop(count)
 
-    def _fitting(self, lines: Sequence[bytes | str]) -> int:
-        count = min(len(lines), _BACKLOG_LINES - self.lines)
+    def _fitting(self, sizes: Sequence[int]) -> int:
+        """How many lines of these sizes there is room for."""
+        count = min(len(sizes), _BACKLOG_LINES - self.lines)
         room = _BACKLOG_BYTES - self.nbytes
-        if sum(map(len, lines[:count])) <= room:
-            return count
-        for number in range(count):
-            room -= len(lines[number])
-            if room < 0:
-                return number
+        while count and sum(sizes[:count]) > room:
+            count //= 2
         return count
 
     def _drop(self, count: int) -> None:

@@ -203,7 +203,7 @@ def test_lines_that_nobody_wants_do_not_wait(scribe: Scribe, collected: Collecte
 
 
 def told(logger: str = "a", **fields: object) -> Told:
-    return Told(logging.WARNING, logger, "text", fields, "/m/model.py", 5, "f", None)
+    return Told(logging.WARNING, logger, "text", fields, "/m/model.py", 5, "f", None, 4)
 
 
 def test_fields_replace_nothing_of_loggings_or_ours(scribe: Scribe, collected: Collected) -> None:

@@ -289,6 +289,7 @@ GOOD = {
         ({"fields": {str(number): 1 for number in range(100)}}, "has 100 fields"),
         ({"fields": {"x" * 2_000: 1}}, "text in a log record is too long"),
         ({"fields": {"x": "y" * 2_000}}, "text in a log record is too long"),
+        ({"fields": {"x": [[]] * 2_000}}, "list in a log record is too long"),
     ],
 )
 def test_a_record_out_of_bounds_ends_the_worker(models: Path, change: dict[str, Any], fact: str) -> None:
