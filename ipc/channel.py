@@ -39,9 +39,14 @@ class FrameBuffer:
             yield frame
 
 
+def framed(frame: bytes) -> bytes:
+    """A frame as it stands in the stream."""
+    return _LENGTH.pack(len(frame)) + frame
+
+
 def send_frame(sock: socket.socket, frame: bytes, descriptors: Sequence[int] = ()) -> None:
     """Send a whole frame. On a non-blocking socket raises ``BlockingIOError`` where the other side does not read."""
-    data = _LENGTH.pack(len(frame)) + frame
+    data = framed(frame)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     sent = sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
     while sent < len(data):

@@ -38,6 +38,14 @@ MAX_PLAIN = 256 * 1024  # bytes of values that are not tensors, in one call
 MAX_SEGMENTS = 4096  # that one worker ever sees
 MAX_FRAME = 64 * 1024  # bytes of one control message
 
+# Of one log record; in bytes of UTF-8, and together well below a frame.
+MAX_LOG_TEXT = 16 * 1024
+MAX_LOG_PATH = 1024
+MAX_LOG_NAME = 256  # of a logger, a function, a field
+MAX_LOG_FIELDS = 24
+MAX_LOG_VALUE = 1024  # of one field
+MAX_LOG_LEVEL = 1000  # logging's own end at 50
+
 
 class Layout(NamedTuple):
     """The sizes of one control segment. Both sides must agree; the reader checks them against the header."""

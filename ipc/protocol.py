@@ -6,7 +6,8 @@
                                                                  └────failed────▶ over
 
 ``segment`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment`` or ``refuse``,
-while loading, ready and draining. A message that the table does not allow raises ``ProtocolError`` and changes nothing.
+while loading, ready and draining, and so may ``log`` (child), which nobody answers. A message that the table does not
+allow raises ``ProtocolError`` and changes nothing.
 """
 
 from __future__ import annotations
@@ -36,10 +37,31 @@ FORMS = {
     "segment": Form(PARENT, {"index": int, "outbox": bool}, 1),
     "load": Form(
         PARENT,
-        {"name": str, "target": dict, "arguments": dict, "environment": dict, "memory_limit": int},
+        {
+            "name": str,
+            "target": dict,
+            "arguments": dict,
+            "environment": dict,
+            "memory_limit": int,
+            "log_level": int,  # what the application's loggers would drop is not sent
+        },
     ),
     "ready": Form(CHILD, {"inputs": list, "outputs": list, "open": bool, "timings": dict}),
     "failed": Form(CHILD, {"culprit": str, "error": dict}),
+    "log": Form(
+        CHILD,
+        {
+            "level": int,
+            "logger": str,
+            "text": str,  # with what was raised, and the stack
+            "fields": dict,
+            "path": str,
+            "line": int,
+            "function": str,
+            "call": int,  # 0: none
+            "lost": int,  # records before this one that the channel had no room for
+        },
+    ),
     "grow": Form(CHILD, {"nbytes": int}),
     "refuse": Form(PARENT, {"nbytes": int}),
     "drain": Form(PARENT, {}),
@@ -54,14 +76,17 @@ TRANSITIONS = {
     ("attached", "load"): "loading",
     ("loading", "segment"): "loading",
     ("loading", "grow"): "loading",
+    ("loading", "log"): "loading",
     ("loading", "refuse"): "loading",
     ("loading", "ready"): "ready",
     ("loading", "failed"): "over",
     ("ready", "segment"): "ready",
     ("ready", "grow"): "ready",
+    ("ready", "log"): "ready",
     ("ready", "refuse"): "ready",
     ("ready", "drain"): "draining",
     ("draining", "grow"): "draining",
+    ("draining", "log"): "draining",
     ("draining", "segment"): "draining",
     ("draining", "refuse"): "draining",
     ("draining", "bye"): "over",
@@ -85,7 +110,8 @@ class Conversation:
     def __init__(self, side: str) -> None:
         self.side = side
         self.state = START
-        self._turn = threading.Lock()  # one thread sends while another receives
+        # One thread sends while another receives. Reentrant, for a finaliser or a signal handler may log meanwhile.
+        self._turn = threading.RLock()
 
     def sending(self, message: Message) -> bytes:
         """The bytes of a message of ours. Raises ``ProtocolError`` if it is not our turn, or too long."""

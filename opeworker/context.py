@@ -15,6 +15,7 @@ class _Running:
 
     owner: Any = None  # an ArenaOwner, once the environment is active
     deadline_ns: int = 0
+    call: int = 0  # its number; 0: there is none
 
 
 def empty(shape: Any, dtype: Any = float) -> Any:

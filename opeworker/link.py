@@ -21,6 +21,7 @@ from isopod.ipc.notices import Cancellations, Progress
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
 from isopod.opeworker import guard
+from isopod.opeworker.outgoing import Outgoing
 
 _SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
 
@@ -35,7 +36,7 @@ class Link:
         self._frames = channel.FrameBuffer()
         self._received: deque[Message] = deque()
         self._descriptors: deque[int] = deque()
-        self._sending = threading.Lock()
+        self.outgoing = Outgoing(self._socket, self._conversation)
         self._changed = threading.Condition()
         self._refused = 0
         self._segments: dict[int, Segment] = {}
@@ -92,8 +93,7 @@ class Link:
             guard.end_group()
 
     def send(self, message: str, **fields: Any) -> None:
-        with self._sending:
-            channel.send_frame(self._socket, self._conversation.sending(Message(message, fields)))
+        self.outgoing.send(message, **fields)
 
     def answer(self, record: bytes) -> None:
         """Publish one record and ring."""

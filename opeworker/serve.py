@@ -64,6 +64,7 @@ class Server:
         if call.spilled:
             call = records.decode(self._inbound.spilled(call.tensors[0]))
         context._Running.deadline_ns = deadline
+        context._Running.call = call.call
         tensors: list[Tensor] = []
         extra: dict[str, Any] = {}
         kind = records.RESULT
@@ -84,6 +85,7 @@ class Server:
         except BaseException as error:  # goes to the caller as ModelError, SystemExit and KeyboardInterrupt too
             kind, extra = records.RAISED, {"error": failure.describe(error)}
         inputs = returned = None
+        context._Running.call = 0
         if os.getpid() != self._link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
         self._reply(kind, call, (received, started, finished, self._copied), tensors, extra)

@@ -1,8 +1,8 @@
 """The life of a worker, from a clean process to the last answer. The order of its steps is what makes it safe.
 
-Hold on to the parent; say hello and map what is shared; start listening; become the model's environment; load the
-model; serve; let it close; say bye. Numpy is imported only once the environment is active, and with it whatever of
-``ipc`` needs it.
+Hold on to the parent; say hello and map what is shared; start listening; send what is logged; become the model's
+environment; load the model; serve; let it close; say bye. Numpy is imported only once the environment is active, and
+with it whatever of ``ipc`` needs it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.opeworker import context, failure, guard, stdio
+from isopod.opeworker import context, failure, guard, logs, stdio
 from isopod.opeworker.activate import activate
 from isopod.opeworker.backends.python import PythonModel
 from isopod.opeworker.link import Link
@@ -42,6 +42,7 @@ def run(control: int, parent: int, lifeline: int) -> None:
 def _live(link: Link, started: int) -> int:
     order = link.connect()
     link.listen()
+    logs.install(link.outgoing, order.fields["log_level"])
     guard.name_process(order.fields["name"])
     attached = time.monotonic_ns()
     try:

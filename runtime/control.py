@@ -64,8 +64,10 @@ class Control:
             frame = self._conversation.sending(Message(message, fields))
             channel.send_frame(self._process.control, frame, descriptors)
 
-    def attach(self, descriptors: Sequence[int], segments: Sequence[Segment], order: LoadOrder) -> None:
-        """Answer a hello: everything that is shared, and what to load."""
+    def attach(
+        self, descriptors: Sequence[int], segments: Sequence[Segment], order: LoadOrder, log_level: int = 0
+    ) -> None:
+        """Answer a hello: everything that is shared, what to load, and from which level on its log is wanted."""
         with self._lock:
             self.send("attach", descriptors, version=protocol.VERSION)
             for segment in segments:
@@ -77,6 +79,7 @@ class Control:
                 arguments=order.arguments,
                 environment=order.environment,
                 memory_limit=order.memory_limit,
+                log_level=log_level,
             )
 
     def index_of(self, segment: Segment) -> int | None:

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from isopod.runtime.logs import FaultLog, LineLog, Scribe
+from isopod.runtime.logs import FaultLog, LineLog, RecordLog
 from isopod.runtime.process import WorkerProcess, read_available
+from isopod.runtime.scribe import Outlet, Scribe
 
 _logger = logging.getLogger("isopod")
 _GRACE = 1.0  # seconds from the end of a worker's channel to its death
@@ -29,11 +30,23 @@ _LAST_WORDS = 16  # chunks: more than a socket holds
 
 
 class Watch:
-    """What one worker writes: its output and its stacks, by the descriptors that they are read from."""
+    """What one worker writes: its output and its stacks, by the descriptors that they are read from, and its log.
 
-    def __init__(self, process: WorkerProcess, model: str, scribe: Scribe) -> None:
-        self.stdout = LineLog(model, "stdout", scribe)
-        self.stderr = LineLog(model, "stderr", scribe)
+    ``running`` says which call the worker is at, if any; it is asked on the monitor thread, and must not wait.
+    """
+
+    def __init__(
+        self,
+        process: WorkerProcess,
+        model: str,
+        scribe: Scribe,
+        replica: int = 0,
+        running: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        self._outlet = Outlet(scribe, model, replica)
+        self.stdout = LineLog(self._outlet, "stdout", running)
+        self.stderr = LineLog(self._outlet, "stderr", running)
+        self.records = RecordLog(self._outlet, self.stderr)
         self.faults = FaultLog()
         self.process = process
         self.sources: dict[int, Callable[[bytes], None]] = {
@@ -41,6 +54,11 @@ class Watch:
             process.stderr: self.stderr.feed,
             process.faults: self.faults.feed,
         }
+
+    @property
+    def log_level(self) -> int:
+        """What the worker need not send is below this."""
+        return self._outlet.logger.getEffectiveLevel()
 
     def ask_for_stacks(self) -> None:
         """Have it tell where it hangs, and wait for as long as it goes on telling. Not on the monitor thread."""

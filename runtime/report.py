@@ -95,14 +95,16 @@ class CrashReport:
 
 
 def tidy_stacks(text: str) -> str:
-    """Python stacks without what is ours: our control thread, and the frames below a model's first."""
+    """Python stacks without what is ours: threads of ours, and the frames below a model's first."""
     ours = tuple(f'  File "{folder}{os.sep}' for folder in (folder_of("ipc"), folder_of("opeworker")))
     stanzas = []
     for stanza in text.split("\n\n"):
         lines = stanza.splitlines()
         frames = [line for line in lines if line.startswith("  File ")]
-        if frames and frames[0].startswith(ours) and "in receive_with_descriptors" in frames[0]:
-            continue
+        if frames and frames[0].startswith(ours):
+            listening, catching_up = "in receive_with_descriptors" in frames[0], "in _catch_up" in frames[-1]
+            if listening or catching_up:
+                continue
         while len(frames) > 1 and len(lines) > 1 and lines[-1].startswith(ours):
             lines.pop()
         stanzas.append("\n".join(lines))

@@ -6,6 +6,7 @@ Who waits for what is ``flight``'s affair. The monitor thread calls the ``on_…
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any, Protocol
@@ -21,11 +22,11 @@ from isopod.runtime.deaths import ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
 from isopod.runtime.intake import Intake
 from isopod.runtime.lifecycle import LOADING, READY, STARTING, Lifecycle
-from isopod.runtime.logs import Scribe
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.process import WorkerProcess
 from isopod.runtime.report import CrashReport
+from isopod.runtime.scribe import Scribe
 from isopod.runtime.stats import Counters
 
 _SPURIOUS_LIMIT = 100_000  # rings without a record: a worker that only makes us busy
@@ -69,7 +70,6 @@ class Session:
         self.process = process
         self.life = Lifecycle()
         self.control = Control(process, self._on_message)
-        self.watch = Watch(process, name, scribe)
         self.report: CrashReport | None = None
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
@@ -89,6 +89,8 @@ class Session:
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._dispose)
         self._intake = Intake(name, self._mail, self.control, counters, self.flight.uses)
+        # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
+        self.watch = Watch(process, name, scribe, replica, functools.partial(_first, self.flight.sent))
         self._heard = 0  # answers that were taken in, to the end
 
     @property
@@ -114,7 +116,8 @@ class Session:
     def _on_message(self, message: Message) -> None:
         if message.name == "hello":
             self.life.advance("greeted")
-            self.control.attach(self._mail.descriptors, [home.segment for home in self._arena.segments], self._order)
+            segments = [home.segment for home in self._arena.segments]
+            self.control.attach(self._mail.descriptors, segments, self._order, self.watch.log_level)
         elif message.name == "ready":
             self.interface = checked_interface(message.fields)
             self.life.advance("loaded")
@@ -124,6 +127,8 @@ class Session:
             self.life.advance("drain")
         elif message.name == "grow":
             self._grow_outbox(message.fields["nbytes"])
+        elif message.name == "log":
+            self.watch.records.feed(message.fields)
 
     def _grow_outbox(self, nbytes: int) -> None:
         self._borrowed.eager = True  # it is short of memory: what is let go here should reach it at once
@@ -358,3 +363,11 @@ class Session:
         self._mail.close()
         for segment in self.control.outbox():
             segment.close()
+
+
+def _first(sent: dict[int, Call]) -> int | None:
+    """The call that a worker is at. Asked without the lock, for a line of its log: what is not sure is not said."""
+    try:
+        return next(iter(sent), None)
+    except RuntimeError:  # one came or went at this moment
+        return None

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from isopod.runtime import process
 from isopod.runtime.environment.store import home
 from isopod.runtime.keeper import Keeper
-from isopod.runtime.logs import Scribe
 from isopod.runtime.monitor import Monitor
 from isopod.runtime.process import WorkerProcess
+from isopod.runtime.scribe import Scribe
 
 _logger = logging.getLogger("isopod")
 _LAST_CALLS = 1.0  # seconds for each model's running calls at the end of the application

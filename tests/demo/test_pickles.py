@@ -32,7 +32,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subproc
     assert list(empty.iterdir()) == [], "it leaves nothing where it was called"
     yield runs
     log = (home / "demo" / "workers.log").read_text(encoding="utf-8")
-    assert f"isopod.worker.{OLD}: answering with {OLD}" in log
+    assert f"isopod.worker.{OLD}.0: answering with {OLD}" in log
     shutil.rmtree(home)  # pytest keeps its folders, and this one is large
 
 

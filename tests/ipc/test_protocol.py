@@ -27,6 +27,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "arguments": {"threshold": 0.5, "labels": ["cat", "dog"]},
         "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "executable": "/env/bin/python"},
         "memory_limit": 4 << 30,
+        "log_level": 20,
     },
     "ready": {
         "inputs": [{"name": "image", "required": True}],
@@ -35,6 +36,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "timings": {"load": 0.25},
     },
     "failed": {"culprit": "model", "error": ERROR},
+    "log": {
+        "level": 30,
+        "logger": "detector.io",
+        "text": "slow: 3 s",
+        "fields": {"seconds": 3.0},
+        "path": "/models/detector.py",
+        "line": 12,
+        "function": "read",
+        "call": 7,
+        "lost": 0,
+    },
     "grow": {"nbytes": 1 << 20},
     "refuse": {"nbytes": 1 << 20},
     "drain": {},
@@ -103,7 +115,7 @@ def test_the_table_names_only_messages_that_exist_and_ends() -> None:
 
 
 def test_a_whole_life_passes_through_both_sides() -> None:
-    path = ["hello", "attach", "segment", "load", "grow", "segment", "ready", "drain", "bye"]
+    path = ["hello", "attach", "segment", "load", "log", "grow", "segment", "ready", "log", "drain", "log", "bye"]
     sides = {CHILD: Conversation(CHILD), PARENT: Conversation(PARENT)}
     for name in path:
         sender = FORMS[name].sender

@@ -451,7 +451,7 @@ def test_what_a_model_prints_is_logged_line_by_line(swiss: isopod.Model, caplog:
     caplog.set_level("INFO", logger="isopod.worker")
     assert swiss(do="print", x=1000)["printed"] == 1000
     wait_for_lines(swiss, caplog)
-    lines = [record for record in caplog.records if record.name == "isopod.worker.Swiss"]
+    lines = [record for record in caplog.records if record.name == "isopod.worker.Swiss.0"]
     assert [record.getMessage() for record in lines if record.levelname == "INFO"] == [
         f"line {number}" for number in range(1000)
     ]

@@ -173,7 +173,9 @@ def test_a_call_that_kills_each_worker_is_given_up_after_its_retries(member: str
 
 def test_a_poisonous_call_does_not_take_the_others_down(member: str, seen: Seen) -> None:
     with isopod.load(member, workers=2, retries=1, restart=UNBOUNDED) as model:
-        done, outs, failures = threading.Event(), [], []
+        done = threading.Event()
+        outs: list[int] = []
+        failures: list[Exception] = []
 
         def work() -> None:
             while not done.is_set():
@@ -295,7 +297,9 @@ def test_those_that_live_are_called_while_the_circuit_is_open(member: str, seen:
 
 def test_a_new_version_takes_over_without_losing_a_call(member: str) -> None:
     with isopod.load(member, workers=2, standby=1, args={"version": 1}) as model:
-        done, versions, failures = threading.Event(), [[] for _ in range(3)], []
+        done = threading.Event()
+        versions: list[list[int]] = [[] for _ in range(3)]
+        failures: list[Exception] = []
 
         def work(mine: list[int]) -> None:
             while not done.is_set():
