@@ -1,16 +1,34 @@
 """Words that one side leaves in its own control segment, for the other to look at whenever it likes.
 
 No message and no wake-up: a notice costs its writer one store, and whoever never looks pays nothing. Each is one
-aligned word of 8 bytes that is written and read whole, and nothing that was written before it is read because of it, so
-no order between processes has to hold. What a worker writes here is hostile like everything else of it: it decides only
-which of its own calls are given to another worker, and how long it is waited for before it is ended.
+aligned word of 8 bytes that is written and read whole, and nothing that was written before it is read because of it.
+What a worker writes here is hostile like everything else of it: it decides only which of its own calls are given to
+another worker, which of them count as cancelled, and how long it is waited for before it is ended.
+
+One order has to hold. A worker writes that it has begun and then looks for a mark; the other side marks and then looks
+whether it has begun. At least one of them must see the other, or a call that was taken back would run. So each puts a
+``_barrier`` between its store and its look.
 """
 
 from __future__ import annotations
 
+import threading
+
 from isopod.ipc import layout
 from isopod.ipc.layout import Layout
 from isopod.ipc.segment import Segment
+
+_lock = threading.Lock()
+
+
+def _barrier() -> None:
+    """Let what was stored be seen before what is read next.
+
+    Taking a lock is an instruction that drains the processor's stores on x86. Elsewhere the bytecode in between does in
+    practice, thousands of times as long as a store takes to be seen.
+    """
+    with _lock:
+        pass
 
 
 class Progress:
@@ -29,6 +47,7 @@ class Progress:
     @begun.setter
     def begun(self, count: int) -> None:
         self._words[0] = count
+        _barrier()  # SYNC POINT begun: before its mark is looked for
 
     @property
     def attentive(self) -> int:
@@ -57,6 +76,7 @@ class Cancellations:
     def mark(self, record: int, call: int) -> None:
         """Nobody wants ``call``, which was sent as the ring's ``record``-th."""
         self._words[record % self._slots] = call
+        _barrier()  # SYNC POINT begun: before it is looked whether the call has begun
 
     def holds(self, record: int, call: int) -> bool:
         return self._words[record % self._slots] == call

@@ -8,6 +8,8 @@ from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.calls import FOREVER, check_seconds
+from isopod.runtime.deadlines import GRACE
 from isopod.runtime.environment import BuildEvent, Env, prepare
 from isopod.runtime.model import Model
 from isopod.runtime.target import Target
@@ -27,6 +29,7 @@ def load(
     load_timeout: float = 300.0,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     on_event: Callable[[BuildEvent], None] | None = None,
+    grace: float = GRACE,
 ) -> Model:
     """Load a model into a process of its own, and return once it is ready to be called.
 
@@ -36,8 +39,10 @@ def load(
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either it runs in a copy
     of this application's environment.
 
-    ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds. ``memory_limit``
-    bounds the shared memory of each direction, in bytes. ``on_event`` hears of an environment's build.
+    ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
+    that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
+    only then; any other is killed at once. ``memory_limit`` bounds the shared memory of each direction, in bytes.
+    ``on_event`` hears of an environment's build.
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
     loading), ``WorkerCrashed``, ``WorkerTimeout``. ::
@@ -50,12 +55,18 @@ def load(
         raise SpecError(f"model {label!r}: give env or python, not both")
     if memory_limit < 1 << 20:
         raise SpecError(f"model {label!r}: a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
+    if timeout is not None:
+        check_seconds(timeout, f"model {label!r}: timeout")
+    check_seconds(load_timeout, f"model {label!r}: load_timeout")
+    check_seconds(grace, f"model {label!r}: grace", zero=True)
     arguments = plain_arguments(label, dict(args or {}))
     try:
         prepared = prepare(_environment(env if env is not None else python), on_event=on_event)
     except (SpecError, EnvironmentBuildError) as error:
         raise type(error)(f"model {label!r}: {error}") from error
-    worker = Worker(label, found, arguments, prepared, memory_limit, load_timeout)
+    worker = Worker(
+        label, found, arguments, prepared, memory_limit, min(load_timeout, FOREVER), grace=min(grace, FOREVER)
+    )
     worker.first_start()
     model = Model(worker, timeout)
     supervisor.register(model)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import CancelledError
 from typing import Any
 
 from isopod.ipc import record as records
@@ -15,9 +16,10 @@ from isopod.ipc.errors import InternalError, IsopodError, ProtocolError, SpecErr
 from isopod.ipc.lent import Lent
 from isopod.ipc.protocol import Message
 from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
+from isopod.runtime import deadlines
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, LoadOrder, checked_interface
-from isopod.runtime.deaths import arena_error, ended_error, model_error, report_of, timeout_error
+from isopod.runtime.deaths import arena_error, ended_error, model_error, overrun_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
 from isopod.runtime.lifecycle import Lifecycle
 from isopod.runtime.logs import Scribe
@@ -49,8 +51,10 @@ class Session:
         order: LoadOrder,
         counters: Counters,
         scribe: Scribe,
+        grace: float = deadlines.GRACE,
     ) -> None:
         self.name = name
+        self.grace = grace  # seconds
         self.process = process
         self.life = Lifecycle()
         self.control = Control(process, self._on_message)
@@ -69,7 +73,7 @@ class Session:
         self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self._inbound = Inbound(self.control.segment, self.control.is_ours, self._borrowed, counters.add_copied_out)
-        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._dispose)
+        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
         self._heard = 0  # answers that were taken in, to the end
 
     @property
@@ -136,6 +140,9 @@ class Session:
             with self.flight.lock:
                 if self.dead:
                     raise Gone
+                if call.done:  # RACE unsent: it was abandoned while it waited for room
+                    call.release()
+                    return
                 if len(self.flight.sent) < self._mail.credits:
                     self._send(call)
                 else:
@@ -147,7 +154,6 @@ class Session:
         except BaseException as error:  # goes on to the caller: no thread to be had, or Ctrl-C in mid-sentence
             if not isinstance(error, Exception):
                 self.give_up("Ctrl-C came while a call was sent")
-            call.deadline_ns = 0
             self.flight.abandon(call)
             raise
 
@@ -156,33 +162,28 @@ class Session:
         call.sent_ns = time.monotonic_ns()
         call.number = self._mail.send(call.record)
 
+    # ------------------------------------------------------------------ ending calls early
+
     def _expire(self, call: Call) -> None:
-        """Its deadline passed. If it is the one that runs, the worker is ended: nothing else stops native code."""
-        flight = self.flight
-        error = timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
-        with flight.lock:
-            first = next(iter(flight.sent.values()), None)
-            if first is not call:
-                if call.id not in flight.sent and call not in flight.backlog:
-                    return  # RACE late deadline: it has just been settled
-                if call in flight.backlog:
-                    flight.backlog.remove(call)
-                flight.settle(call, error)
-            # RACE stuck in line: one that was told so, and began in that very moment, is nobody's to end but ours.
-            if first is None or not 0 < first.deadline_ns <= time.monotonic_ns():
-                return
-            first.late = True  # whoever leads tells its caller so, when the worker is dead
-        try:
-            self.watch.ask_for_stacks()
-        except BaseException:  # Ctrl-C goes on to the caller; the deadline has passed all the same
-            self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
-            raise
-        with flight.lock:
-            if not self.dead and (first.id not in flight.sent or self._mail.receiver.ready()):
-                first.late = False
-                return  # RACE late deadline: it answered while we asked where it hangs
-        self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
-        self.exited.wait()
+        deadlines.expire(self, call)
+
+    def _withdraw(self, call: Call) -> bool:
+        """Tell the worker that nobody wants a call that was sent; whether that was before it began it. Locked."""
+        call.marked = True
+        self._mail.cancellations.mark(call.number, call.id)
+        return not self.has_begun(call)
+
+    def has_begun(self, call: Call) -> bool:
+        """Whether the worker says so."""
+        return -1 < call.number < self._mail.progress.begun
+
+    def is_attentive(self, call: Call) -> bool:
+        """Whether the model looks at times whether this call is still wanted: so it may stop by itself."""
+        return self._mail.progress.attentive == call.id
+
+    def answer_waits(self) -> bool:
+        """Whether there seems to be an answer that nobody has taken in yet."""
+        return self._mail.receiver.ready()
 
     # ------------------------------------------------------------------ leading
 
@@ -226,32 +227,48 @@ class Session:
             del flight.sent[call.id]
             if flight.backlog and not self.dead:
                 self._send(flight.backlog.popleft())
-            self._count(call, error)
+            if answer.kind != records.CANCELLED:  # that one was no call at all
+                self._count(call, error)
             flight.settle(call, error)
         self._heard += 1
 
-    def _outcome(self, call: Call, answer: records.Record) -> IsopodError | None:
+    def _outcome(self, call: Call, answer: records.Record) -> Exception | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
         self._note_held(call, answer.plain.get("held"))
         self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
         call.stamps = answer.stamps
+        if answer.kind in (records.EXPIRED, records.CANCELLED):
+            return self._refusal(call, answer.kind)
+        error: IsopodError | None = None
         try:
             if answer.kind == records.RESULT:
                 arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
                 call.outputs = values_in_order(arrays, answer.plain)
                 if not self._counters.output_names:
                     self._counters.output_names = tuple(call.outputs)
-                return None
-            return self._error_of(call, answer)
+            else:
+                error = self._error_of(answer)
         except SpecError as unknown_dtype:
-            return unknown_dtype
+            error = unknown_dtype
+        finished = answer.stamps[2]
+        if not 0 < call.deadline_ns <= finished:
+            return error
+        call.outputs = None  # what comes too late is dropped, or a caller would get what the model gave up half-way
+        return overrun_error(self.name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
 
-    def _error_of(self, call: Call, answer: records.Record) -> IsopodError:
+    def _refusal(self, call: Call, kind: int) -> Exception:
+        """Why the worker did not run a call. Raises ``ProtocolError`` where it had no reason."""
+        overdue = 0 < call.deadline_ns <= time.monotonic_ns()
+        if not overdue and not (kind == records.CANCELLED and call.marked):
+            raise ProtocolError(f"it refused call {call.id}, which was wanted")
+        if kind == records.CANCELLED and not overdue:
+            return CancelledError()  # RACE marked as it began: it was told too late, and the worker saw it all the same
+        return timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
+
+    def _error_of(self, answer: records.Record) -> IsopodError:
         failure = answer.plain.get("error")
-        if answer.kind == records.EXPIRED:
-            return timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
         if answer.kind == records.FULL:
             return arena_error(self.name, failure)
         return model_error(self.name, failure, "in a call")

@@ -26,7 +26,7 @@ from isopod.ipc.errors import (
 )
 from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner
-from isopod.runtime import supervisor
+from isopod.runtime import deadlines, supervisor
 from isopod.runtime.control import LoadOrder
 from isopod.runtime.deaths import crash_error, load_error, timeout_error
 from isopod.runtime.environment import Prepared
@@ -49,6 +49,7 @@ class Worker:
         prepared: Prepared,
         memory_limit: int,
         load_timeout: float,
+        grace: float = deadlines.GRACE,
     ) -> None:
         self.name = name
         self.counters = Counters()
@@ -60,6 +61,7 @@ class Worker:
         self._target = target
         self._prepared = prepared
         self._load_timeout = load_timeout
+        self._grace = grace
         self._starting = threading.Lock()
         self._starting_session: Session | None = None
         self._closed = False
@@ -113,7 +115,7 @@ class Worker:
         crew = supervisor.crew()
         process = crew.spawner.spawn(self._prepared.python, self._prepared.variables)
         try:
-            session = Session(self.name, process, self.owner, self._order, self.counters, crew.scribe)
+            session = Session(self.name, process, self.owner, self._order, self.counters, crew.scribe, self._grace)
         except BaseException:  # goes on to the caller: out of descriptors, say, or Ctrl-C
             process.discard()
             raise
