@@ -61,7 +61,7 @@ class Server:
         self._reclaim()
         deadline = call.stamps[0]
         expired = 0 < deadline <= received
-        if expired or self._link.cancellations.holds(number - 1, call.call):
+        if expired or self._link.cancellations.refuses(number - 1, call.call):
             # Nobody wants it any more, so nothing of it is looked at.
             kind = records.EXPIRED if expired else records.CANCELLED
             self._reply(kind, call, (received, received, received, 0), [], {})

@@ -127,20 +127,19 @@ class Flight:
         with self.lock:
             if not call.done and self.take_back(call):
                 call.done = call.cancelled = True
+            if call.cancelled:  # each time: Ctrl-C may have come before the next line
                 call.deliver = None
                 self.see_off(call)
             return call.cancelled
 
     def take_back(self, call: Call) -> bool:
         """Have the worker not begin it, or else know that nobody wants it; whether it will never run. Locked."""
-        if call.withdrawn:
-            return True
         if call.id in self.sent:
-            call.withdrawn = self._withdraw(call)
+            call.withdrawn = call.withdrawn or self._withdraw(call)
         elif call in self.backlog:
+            call.withdrawn = True  # first: Ctrl-C may come before the next line, and then it is done again
             self.backlog.remove(call)
             call.release()
-            call.withdrawn = True
         if call.withdrawn:
             call.due_ns = 0
         return call.withdrawn

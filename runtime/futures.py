@@ -52,9 +52,16 @@ class CallFuture(Future[Outputs]):
         sent = self._sent
         if sent is not None and not self.done():
             call, session = sent
-            if session.flight.cancel(call):
-                self._end_cancelled()
-                self._sent = None
+            taken = False
+            try:
+                taken = session.flight.cancel(call)
+            except BaseException:  # goes on to the caller: Ctrl-C in the middle of it, so it is done again
+                taken = session.flight.cancel(call)
+                raise
+            finally:
+                if taken:  # or whoever waits for it would wait for ever
+                    self._end_cancelled()
+                    self._sent = None
         return self.cancelled()
 
     def running(self) -> bool:

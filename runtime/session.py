@@ -170,8 +170,11 @@ class Session:
     def _withdraw(self, call: Call) -> bool:
         """Tell the worker that nobody wants a call that was sent; whether that was before it began it. Locked."""
         call.marked = True
-        self._mail.cancellations.mark(call.number, call.id)
-        return not self.has_begun(call)
+        marks = self._mail.cancellations
+        marks.mark(call.number, call.id)
+        withdrawn = not self.has_begun(call)
+        marks.decide(call.number, call.id, withdrawn)
+        return withdrawn
 
     def has_begun(self, call: Call) -> bool:
         """Whether the worker says so."""
@@ -264,7 +267,7 @@ class Session:
         if not overdue and not (kind == records.CANCELLED and call.marked):
             raise ProtocolError(f"it refused call {call.id}, which was wanted")
         if kind == records.CANCELLED and not overdue:
-            return CancelledError()  # RACE marked as it began: it was told too late, and the worker saw it all the same
+            return CancelledError()  # RACE undecided mark: Ctrl-C came before it was said whether the call runs
         return timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
 
     def _error_of(self, answer: records.Record) -> IsopodError:

@@ -355,22 +355,33 @@ def test_cancelling_a_call_of_a_dead_worker_ends_it_once(models: Path, tmp_path:
 
 
 def test_race_marked_as_it_began(model: isopod.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It began while it was marked, and saw the mark: ``cancel`` was False, and it did not run all the same."""
+    """It began just when it was marked: ``cancel`` is False, so it runs, though its worker saw the mark."""
+    calls = model()["calls"]
+    with busy(model, tmp_path):
+        with monkeypatch.context() as patch:
+            patch.setattr(model._worker.session, "has_begun", lambda _: True)
+            late = model.submit(x=21)
+            assert late.cancel() is False
+        assert not late.done()
+    assert late.result(GUARD)["x"] == 42
+    assert model()["calls"] == calls + 3
+
+
+def test_race_undecided_mark(model: isopod.Model, tmp_path: Path) -> None:
+    """Ctrl-C came before it was said whether a marked call runs: it does not, and its future is cancelled."""
     calls = model()["calls"]
     with busy(model, tmp_path):
         session = model._worker.session
         assert session is not None
-        with monkeypatch.context() as patch:
-            patch.setattr(session, "has_begun", lambda _: True)
-            late = model.submit(x=1)
-            heard: list[Future[Any]] = []
-            late.add_done_callback(heard.append)
-            assert late.cancel() is False
-        assert not late.done()
+        left = model.submit(x=1)
+        with session.flight.lock:
+            sent = next(reversed(session.flight.sent.values()))
+            sent.marked = True
+            session._mail.cancellations.mark(sent.number, sent.id)
+    assert concurrent.futures.wait([left], GUARD).not_done == set()
     with pytest.raises(CancelledError):
-        late.result(GUARD)
-    assert late.cancelled()
-    wait_until(lambda: heard == [late])
+        left.result(GUARD)
+    assert left.cancelled()
     assert model()["calls"] == calls + 2
 
 
@@ -434,7 +445,7 @@ def test_a_cancelled_task_tells_a_model_that_runs(model: isopod.Model, tmp_path:
 
 
 def test_a_task_that_is_cancelled_with_its_answer_there_keeps_no_memory(model: isopod.Model) -> None:
-    async def cancel() -> list[Any]:
+    async def cancel() -> Any:
         counted = model._worker.counters
         before = counted.calls
         late = asyncio.create_task(model.acall(x=np.zeros(100_000)))
@@ -531,7 +542,11 @@ def test_an_interrupt_in_a_map_takes_back_all_of_it(model: isopod.Model, tmp_pat
 
 def test_a_map_that_is_left_early_takes_back_what_has_not_begun(model: isopod.Model, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
-    batches = [{"x": 1}, {"do": "until_cancelled", "begun": str(begun)}, *({"x": number} for number in range(50))]
+    batches: list[dict[str, Any]] = [
+        {"x": 1},
+        {"do": "until_cancelled", "begun": str(begun)},
+        *({"x": number} for number in range(50)),
+    ]
     calls = model()["calls"]
     answers = model.map(batches, ahead=40)
     assert next(answers)["x"] == 2
@@ -548,6 +563,8 @@ def test_any_mixture_of_calls_and_cancels_ends_each_once(model: isopod.Model, se
     ended: dict[int, int] = {}
     lock = threading.Lock()
     wrong: list[str] = []
+    cancelled: list[int] = []
+    calls = model()["calls"]
 
     def use(number: int) -> None:
         chance = random.Random(seed * 100 + number)
@@ -564,6 +581,8 @@ def test_any_mixture_of_calls_and_cancels_ends_each_once(model: isopod.Model, se
             try:
                 outputs = one.result(GUARD)
             except CancelledError:
+                with lock:
+                    cancelled.append(key)
                 return
             if set(outputs["x"].tolist()) != {2 * key}:
                 wrong.append(f"{key} was answered {outputs['x']}")
@@ -574,7 +593,7 @@ def test_any_mixture_of_calls_and_cancels_ends_each_once(model: isopod.Model, se
             one.add_done_callback(count(key))
             alive.append((key, one))
             if chance.random() < 0.6:
-                chosen = chance.choice(alive)[1]
+                chosen = chance.choice([*alive, alive[0], alive[-1]])[1]  # the ends are where it begins
                 had_answer = chosen.done() and not chosen.cancelled()
                 if chosen.cancel() is not chosen.cancelled() or (had_answer and chosen.cancelled()):
                     wrong.append(f"cancelling {key} was not what it said")
@@ -590,5 +609,6 @@ def test_any_mixture_of_calls_and_cancels_ends_each_once(model: isopod.Model, se
         user.join(GUARD)
     assert wrong == []
     wait_until(lambda: len(ended) == 450)
-    model()
     assert set(ended.values()) == {1}
+    assert model()["calls"] == calls + 450 - len(cancelled) + 1  # what was cancelled did not run
+    assert 0 < len(cancelled) < 450
