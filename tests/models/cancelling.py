@@ -119,6 +119,13 @@ class Sampler:
         os.waitpid(pid, 0)
         return {"said": said}
 
+    def do_hang_while_a_fork_looks(self):
+        pid = os.fork()
+        while pid == 0:
+            worker.cancelled()
+            time.sleep(0.001)
+        os.waitpid(pid, 0)
+
     def do_refuse_the_next(self):
         """A worker that was taken over: it marks a call that nobody cancelled."""
         (link,) = [thing for thing in gc.get_objects() if type(thing).__name__ == "Link"]
