@@ -64,7 +64,9 @@ class WorkerCrashed(WorkerError, RuntimeError):
 
 
 class WorkerTimeout(WorkerError, TimeoutError):
-    """The deadline of a call passed. If it was running, its worker was ended, and ``report`` says where it hung."""
+    """The deadline of a call passed. If its worker was ended for it, ``report`` says where it hung; if the call had not
+    begun, or its model stopped by itself, the worker goes on and ``report`` is None.
+    """
 
     report: object = None
 

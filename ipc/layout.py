@@ -13,7 +13,7 @@ and read whole.
     72     progress  2 × u64   how many records of the other direction it has begun · the last call that looked up
     128    slots     slots × slot size     sequence u64 · length u32 · 4 spare · payload
     ...    returns   returns × u64         pass u16 · segment u16 · block u32 (in units of ALIGNMENT)
-    ...    cancelled slots × u64           the call in that slot that nobody wants any more
+    ...    cancelled slots × u64           the call in that slot that nobody wants any more · whether it runs
 """
 
 from __future__ import annotations

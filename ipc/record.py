@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Sequence, Tuple
 from isopod.ipc import layout, plain
 from isopod.ipc.errors import ProtocolError, SpecError
 
-CALL, RESULT, RAISED, EXPIRED, FULL = 1, 2, 3, 4, 5
+CALL, RESULT, RAISED, EXPIRED, FULL, CANCELLED = 1, 2, 3, 4, 5, 6
 SPILLED = 1
 
 _HEADER = struct.Struct("<BBHIQQQQQ")
@@ -105,7 +105,7 @@ def decode(data: bytes) -> Record:
     if size < _HEADER.size:
         raise ProtocolError(f"a record of {size} bytes is too short")
     kind, flags, count, tail, call, *stamps = _HEADER.unpack_from(data)
-    if not CALL <= kind <= FULL or flags & ~SPILLED or count > layout.MAX_TENSORS or tail > layout.MAX_PLAIN:
+    if not CALL <= kind <= CANCELLED or flags & ~SPILLED or count > layout.MAX_TENSORS or tail > layout.MAX_PLAIN:
         raise ProtocolError(f"a record has the impossible header {(kind, flags, count, tail)}")
     at = _HEADER.size
     if tail > size - at:

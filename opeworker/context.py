@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Optional, Tuple
 
-__all__ = ["empty"]
+__all__ = ["cancelled", "deadline", "empty"]
 
 _ARENA_WAIT_NS = 5_000_000_000
 
@@ -14,8 +14,10 @@ class _Running:
     """The worker's own state, set by ``serve``. One call at a time runs in a worker."""
 
     owner: Any = None  # an ArenaOwner, once the environment is active
-    deadline_ns: int = 0
-    call: int = 0  # its number; 0: there is none
+    progress: Any = None  # None in a process that the model forked, too: it speaks for nobody
+    cancellations: Any = None
+    # Its record's number, its id, and its deadline as time.monotonic_ns() or 0. One value, because any thread may look.
+    call: Optional[Tuple[int, int, int]] = None
 
 
 def empty(shape: Any, dtype: Any = float) -> Any:
@@ -37,8 +39,58 @@ def empty(shape: Any, dtype: Any = float) -> Any:
     return _Running.owner.empty(shape, dtype, "an output", arena_deadline())
 
 
+def cancelled() -> bool:
+    """Whether nobody waits for the running call any more: it was cancelled, or its deadline has passed.
+
+    A model that looks from time to time, and once before its deadline, is not killed when that passes: it has the
+    ``grace`` of ``isopod.load`` to return or raise something, whatever it is, and its worker goes on::
+
+        for step in range(steps):
+            if worker.cancelled():
+                return {"image": image}
+            image = self.denoise(image, step)
+
+    It takes about a microsecond. Outside of a call it is False. It may be asked in any thread; a process that the
+    model forks is told of the call in which it was forked, and does not count as a look.
+    """
+    call = _attend()
+    if call is None:
+        return False
+    number, identity, deadline_ns = call
+    return _Running.cancellations.holds(number, identity) or 0 < deadline_ns <= time.monotonic_ns()
+
+
+def deadline() -> Optional[float]:
+    """When the running call is due, in seconds of ``time.monotonic()``; None if it has all the time that it wants.
+
+    For libraries that take a time limit of their own. To look at it counts like ``cancelled``::
+
+        due = worker.deadline()
+        solver.solve(problem, time_limit=60.0 if due is None else due - time.monotonic())
+
+    Outside of a call it is None.
+    """
+    call = _attend()
+    return call[2] / 1e9 if call is not None and call[2] else None
+
+
+def _attend() -> Optional[Tuple[int, int, int]]:
+    """The running call, with its first look made known: so the application knows that it can be asked to stop."""
+    call, progress = _Running.call, _Running.progress
+    if call is not None and progress is not None and progress.attentive != call[1]:
+        progress.attentive = call[1]
+    return call
+
+
+def running_call() -> int:
+    """The number of the call that runs; 0 if there is none."""
+    call = _Running.call
+    return 0 if call is None else call[1]
+
+
 def arena_deadline() -> int:
     """Until when to wait for room: five seconds, or half of what the call has left, to say so before it is ended."""
     now = time.monotonic_ns()
     soon = now + _ARENA_WAIT_NS
-    return min(soon, now + (_Running.deadline_ns - now) // 2) if _Running.deadline_ns else soon
+    call = _Running.call
+    return min(soon, now + (call[2] - now) // 2) if call is not None and call[2] else soon

@@ -84,7 +84,7 @@ class ChannelHandler(logging.Handler):
             "path": _cut(record.pathname, layout.MAX_LOG_PATH),
             "line": max(0, int(record.lineno or 0)),
             "function": _cut(record.funcName or "", layout.MAX_LOG_NAME),
-            "call": context._Running.call,
+            "call": context.running_call(),
         }
 
     def _post(self, fields: dict[str, Any]) -> None:

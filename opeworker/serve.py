@@ -40,6 +40,7 @@ class Server:
         owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
         self._outbound = Outbound(owner, link.index_of, self._count_copy, self._may_refer)
         context._Running.owner = owner
+        context._Running.progress, context._Running.cancellations = link.progress, link.cancellations
 
     def serve(self, model: Any) -> None:
         """Until the parent drains this worker."""
@@ -53,18 +54,21 @@ class Server:
 
     def _answer(self, model: Any, data: bytes) -> None:
         received = time.monotonic_ns()
-        self._link.progress.begun = self._link.receiver.taken
+        number = self._link.receiver.taken
+        self._link.progress.begun = number
         self._copied = 0
         call = records.decode(data)
         self._reclaim()
         deadline = call.stamps[0]
-        if deadline and received >= deadline:  # nobody wants it any more, so nothing of it is looked at
-            self._reply(records.EXPIRED, call, (received, received, received, 0), [], {})
+        expired = 0 < deadline <= received
+        if expired or self._link.cancellations.refuses(number - 1, call.call):
+            # Nobody wants it any more, so nothing of it is looked at.
+            kind = records.EXPIRED if expired else records.CANCELLED
+            self._reply(kind, call, (received, received, received, 0), [], {})
             return
         if call.spilled:
             call = records.decode(self._inbound.spilled(call.tensors[0]))
-        context._Running.deadline_ns = deadline
-        context._Running.call = call.call
+        context._Running.call = (number - 1, call.call, deadline)
         tensors: list[Tensor] = []
         extra: dict[str, Any] = {}
         kind = records.RESULT
@@ -84,11 +88,13 @@ class Server:
             kind, extra = records.RAISED, {"error": failure.describe(error.args[0], error.args[1])}
         except BaseException as error:  # goes to the caller as ModelError, SystemExit and KeyboardInterrupt too
             kind, extra = records.RAISED, {"error": failure.describe(error)}
+        if finished < started:
+            finished = time.monotonic_ns()  # it raised
         inputs = returned = None
-        context._Running.call = 0
         if os.getpid() != self._link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
         self._reply(kind, call, (received, started, finished, self._copied), tensors, extra)
+        context._Running.call = None
 
     def _inputs(self, call: Record) -> dict[str, Any]:
         arrays = []
@@ -146,6 +152,7 @@ class Server:
         """In a process that the model forked: memory, and what was borrowed, are the worker's."""
         self._borrowed.forked = True
         context._Running.owner = None
+        context._Running.progress = None
 
     def _take_back(self, tensors: list[Tensor]) -> None:
         """Outputs that were placed and are not sent after all."""

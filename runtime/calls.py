@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from isopod.ipc.errors import WorkerCrashed
+from isopod.ipc.errors import SpecError, WorkerCrashed
 from isopod.ipc.lent import Loan, contains
 from isopod.ipc.record import Tensor
 from isopod.runtime.deaths import poison_error
 
 _numbers = itertools.count(1)
+FOREVER = 1e9  # seconds: more is no deadline at all, and no lock could wait for it
 # Workers in a row that may say they died before they began a call. That many can be true: where one poisonous call
 # follows another, an innocent one is often in line behind it. The circuit is what ends a worker's lies.
 _BELIEVED = 100
@@ -24,23 +26,27 @@ class Call:
 
     ``deliver`` is called when it is settled, on the session's dispatcher thread, if ``threaded``; on whatever thread
     settles it otherwise, and then it must be quick and run no user's code. Without ``deliver``, somebody waits.
+
+    ``due_ns`` is when something must be done about it next: at its deadline, then at the end of its grace, 0 for never.
+    ``marked``: the worker was told that nobody wants it; ``withdrawn``: before it began, so it never runs;
+    ``cancelled``: it was settled by that.
     """
 
     __slots__ = (
-        "attempt", "begun", "deadline_ns", "deliver", "done", "error", "id", "kept", "late", "number",
-        "outputs", "plain", "record", "sends", "sent_ns", "stamps", "submitted_ns", "tensors", "threaded",
-        "timeout", "wake",
+        "attempt", "begun", "cancelled", "deadline_ns", "deliver", "done", "due_ns", "error", "id", "kept", "late",
+        "marked", "number", "outputs", "plain", "record", "sends", "sent_ns", "stamps", "submitted_ns", "tensors",
+        "threaded", "timeout", "wake", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
         self.id = next(_numbers)
         self.submitted_ns = time.monotonic_ns()
-        self.deadline_ns = deadline_ns
+        self.deadline_ns = self.due_ns = deadline_ns
         self.timeout = timeout
         self.deliver = deliver
         self.threaded = threaded
         self.done = False
-        self.late = False
+        self.late = self.marked = self.withdrawn = self.cancelled = False
         self.error: BaseException | None = None
         self.outputs: Any = None
         self.wake: threading.Lock | None = None
@@ -100,4 +106,20 @@ class Call:
 
 def deadline_after(timeout: float | None) -> int:
     """``time.monotonic_ns()`` in ``timeout`` seconds; 0 for none."""
-    return 0 if timeout is None else time.monotonic_ns() + max(1, int(timeout * 1e9))
+    if timeout is None or timeout >= FOREVER:
+        return 0
+    return time.monotonic_ns() + max(1, int(timeout * 1e9))
+
+
+def check_seconds(value: Any, what: str, *, zero: bool = False) -> None:
+    """Raises ``SpecError`` for what is no number of seconds: none that is negative or not a number, and no zero unless
+    that is welcome. Infinity is one.
+    """
+    try:
+        fits = value > 0 or (zero and value == 0)
+        finite = not math.isnan(value)
+    except TypeError:
+        fits = finite = False
+    if not (fits and finite):
+        least = "0 or more" if zero else "more than 0"
+        raise SpecError(f"{what} is a number of seconds, {least}, not {value!r}")

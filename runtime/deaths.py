@@ -26,7 +26,7 @@ def crash_error(report: CrashReport) -> WorkerCrashed:
 
 def report_of(session: Any, status: int | None, peak_rss: int) -> CrashReport:
     """What is known of a session's worker at the moment of its death. The lock of its calls is held."""
-    running = next(iter(session.flight.sent.values()), None)
+    running = session.flight.running()
     return CrashReport(
         model=session.name,
         pid=session.process.pid,
@@ -82,6 +82,16 @@ def timeout_error(model: str, timeout: float | None, what: str, report: CrashRep
     else:
         error = WorkerTimeout(f"{message}, so its worker was ended\n{report}")
     error.report = report
+    return error
+
+
+def overrun_error(model: str, timeout: float | None, overrun: float, raised: IsopodError | None) -> WorkerTimeout:
+    """For a call that ended by itself, ``overrun`` seconds after its deadline. What it raised is the error's cause."""
+    error = WorkerTimeout(
+        f"model {model!r}: a call took longer than its deadline of {timeout or 0:g} s; the model stopped "
+        f"{overrun:.3f} s after it, so what it answered was dropped, and its worker goes on"
+    )
+    error.__cause__ = raised
     return error
 
 

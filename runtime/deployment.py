@@ -121,6 +121,7 @@ class Deployment:
             self.counters,
             scribe,
             fleet,
+            grace=self.staffing.grace,
             max_calls=recycle.max_calls,
             replica=seat,
         )

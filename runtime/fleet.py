@@ -238,7 +238,7 @@ class Fleet:
             self._set_out(session, retire=False)
             if not self._closed:
                 cause = str(self._failure).splitlines()[0] if launch is not None else session.cause_of_death
-                counts = not (session.poisoned or session.given_up)
+                counts = not (session.poisoned or session.blameless)
                 self._replace_after(cause, answered=session.answered > 0, counts=counts)
             self._changed.notify_all()
 

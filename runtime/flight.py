@@ -27,8 +27,9 @@ class Flight:
     """Calls between "sent" and "settled". ``lock`` guards all of it; methods marked *locked* want it held.
 
     ``pump(deadline_ns)`` takes in one answer and is called only by the leader; ``expire(call)`` acts on a passed
-    deadline; ``ring()`` makes a parked leader look up; ``idle()`` is told once, locked, when the worker is dead, nobody
-    leads and nothing is unsettled.
+    deadline; ``ring()`` makes a parked leader look up; ``withdraw(call)`` tells the worker, locked, that nobody wants a
+    call that was sent, and says whether that came before it began; ``idle()`` is told once, locked, when the worker is
+    dead, nobody leads and nothing is unsettled.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Flight:
         pump: Callable[[int], bool],
         expire: Callable[[Call], None],
         ring: Callable[[], None],
+        withdraw: Callable[[Call], bool],
         idle: Callable[[], None],
     ) -> None:
         self.lock = threading.Lock()
@@ -45,7 +47,7 @@ class Flight:
         self.over = False  # the worker is dead
         self._leader: object = None  # the call whose caller leads, or a token of ours
         self._name = name
-        self._pump, self._expire, self._ring, self._idle = pump, expire, ring, idle
+        self._pump, self._expire, self._ring, self._withdraw, self._idle = pump, expire, ring, withdraw, idle
         self._followers: deque[Call] = deque()
         self._wanted = threading.Condition(self.lock)  # the dispatcher is needed
         self._unattended: dict[int, Call] = {}
@@ -98,6 +100,10 @@ class Flight:
         """Whether anybody still waits, or is about to. Locked."""
         return bool(self.backlog or self._unattended) or any(not call.done for call in self.sent.values())
 
+    def running(self) -> Call | None:
+        """The call that the worker is at, or comes to next: answers arrive in the order of what was sent. Locked."""
+        return next((call for call in self.sent.values() if not call.withdrawn), None)
+
     def end(self) -> None:
         """The worker is dead: whoever leads, now or in a moment, settles every call. Locked."""
         self.over = True
@@ -108,18 +114,58 @@ class Flight:
         self._wanted.notify_all()
 
     def abandon(self, call: Call) -> None:
-        """Nobody wants this call's answer any more: it is dropped when it comes."""
+        """Nobody wants this call's answer any more. It never runs if it has not begun; else its answer is dropped, and
+        the model can see that. Also for one that is not sent yet: then it never will be.
+        """
         with self.lock:
             self._hand_over(call)
             if call in self._followers:
                 self._followers.remove(call)
             call.deliver = None
-            call.done = True
-            if call.deadline_ns and (call.id in self.sent or call in self.backlog) and not self.over:
-                self.attend(call)  # its deadline still frees the worker, which may hang in it
-            else:
+            call.outputs = call.error = None
+            if not call.done:
+                self.take_back(call)
+                call.done = True
+            self.see_off(call)
+
+    def cancel(self, call: Call) -> bool:
+        """Take back a call that the worker has not begun; whether it is. If not, the model can see that it should stop,
+        and whatever it answers counts.
+        """
+        with self.lock:
+            if not call.done and self.take_back(call):
+                call.done = call.cancelled = True
+            if call.cancelled:  # each time: Ctrl-C may have come before the next line
+                call.deliver = None
+                self.see_off(call)
+            return call.cancelled
+
+    def take_back(self, call: Call) -> bool:
+        """Have the worker not begin it, or else know that nobody wants it; whether it will never run. Locked."""
+        if call.id in self.sent:
+            call.withdrawn = call.withdrawn or self._withdraw(call)
+        elif call in self.backlog:
+            call.withdrawn = True  # first: Ctrl-C may come before the next line, and then it is done again
+            self.backlog.remove(call)
+            call.release()
+        if call.withdrawn:
+            call.due_ns = 0
+        return call.withdrawn
+
+    def see_off(self, call: Call) -> None:
+        """One that nobody waits for is looked after until its answer comes, if it does. Locked.
+
+        Until then the worker may read its inputs, whose memory is to be free at once afterwards; and it may hang in it,
+        which its deadline ends.
+        """
+        if call.id in self.sent and not self.over:
+            try:
+                self.attend(call)
+            except RuntimeError:  # no thread to be had: whoever calls next takes the answer in
                 self._unattended.pop(call.id, None)
-            self._come_to_rest()
+        else:
+            self._unattended.pop(call.id, None)
+        self._come_to_rest()
 
     def finish(self) -> None:
         """The worker is dead: settle what was sent and nobody waits for, so that its session can be put away."""
@@ -160,7 +206,7 @@ class Flight:
     def _lead_for(self, call: Call) -> None:
         try:
             while not call.done:
-                if not self._pump(call.deadline_ns) and _remaining(call) == 0.0:
+                if not self._pump(call.due_ns) and _remaining(call) == 0.0:
                     self._expire(call)
         finally:
             self._retire(call)
@@ -217,7 +263,7 @@ class Flight:
         a late deadline or a second ``finish`` still calls does nothing.
         """
         idle = self._idle
-        self._pump, self._expire, self._idle = _nothing_to_take, _nothing, _nothing
+        self._pump, self._expire, self._idle, self._withdraw = _nothing_to_take, _nothing, _nothing, _is_withdrawn
         idle()
 
     # ------------------------------------------------------------------ calls that nobody waits for
@@ -230,7 +276,7 @@ class Flight:
             dispatcher.start()  # may fail: then the next call tries again
             self._dispatcher = dispatcher
         self._wanted.notify()
-        if call.deadline_ns and self._leader is not None:
+        if call.due_ns and self._leader is not None:
             self._ring()  # the dispatcher may be parked beyond this deadline
 
     def join(self, timeout: float) -> None:
@@ -289,13 +335,13 @@ class Flight:
     def _expire_unattended(self) -> None:
         now = time.monotonic_ns()
         for call in list(self._unattended.values()):
-            if call.deadline_ns and call.deadline_ns <= now and not call.late:
+            if call.due_ns and call.due_ns <= now and not call.late:
                 self._expire(call)
 
     def _next_deadline(self) -> int:
         """When the next unattended call is due, as ``time.monotonic_ns()``; 0: never."""
         calls = list(self._unattended.values())
-        return min((call.deadline_ns for call in calls if call.deadline_ns and not call.late), default=0)
+        return min((call.due_ns for call in calls if call.due_ns and not call.late), default=0)
 
 
 def _nothing(*_: object) -> None:
@@ -306,8 +352,12 @@ def _nothing_to_take(_: int) -> bool:
     return True
 
 
+def _is_withdrawn(call: Call) -> bool:
+    return call.withdrawn
+
+
 def _remaining(call: Call) -> float:
     """Seconds until the call is due, in the form of ``Lock.acquire``: -1 for no deadline, or one acted upon already."""
-    if not call.deadline_ns or call.late:
+    if not call.due_ns or call.late:
         return -1.0
-    return max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)
+    return max(0.0, (call.due_ns - time.monotonic_ns()) / 1e9)

@@ -6,7 +6,9 @@ Also keeps the account of inputs that the worker holds beyond their call. Everyt
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 from isopod.ipc import record as records
@@ -16,7 +18,7 @@ from isopod.ipc.record import Record
 from isopod.ipc.transfer import Inbound, values_in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control
-from isopod.runtime.deaths import arena_error, model_error, timeout_error
+from isopod.runtime.deaths import arena_error, model_error, overrun_error, timeout_error
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.stats import Counters
 
@@ -48,23 +50,31 @@ class Intake:
             raise ProtocolError("a spilled record is not one tensor")
         return records.decode(self._inbound.spilled(answer.tensors[0]))
 
-    def outcome(self, call: Call, answer: Record) -> IsopodError | None:
+    def outcome(self, call: Call, answer: Record) -> Exception | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
         self._note_held(call, answer.plain.get("held"))
         self.reclaim()
         if self._lent.early:
             self._check_early(call)
         call.stamps = answer.stamps
+        if answer.kind in (records.EXPIRED, records.CANCELLED):
+            return self._refusal(call, answer.kind)
+        error: IsopodError | None = None
         try:
             if answer.kind == records.RESULT:
                 arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
                 call.outputs = values_in_order(arrays, answer.plain)
                 if not self._counters.output_names:
                     self._counters.output_names = tuple(call.outputs)
-                return None
-            return self._error_of(call, answer)
+            else:
+                error = self._error_of(answer)
         except SpecError as unknown_dtype:
-            return unknown_dtype
+            error = unknown_dtype
+        finished = answer.stamps[2]
+        if not 0 < call.deadline_ns <= finished:
+            return error
+        call.outputs = None  # what comes too late is dropped, or a caller would get what the model gave up half-way
+        return overrun_error(self._name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
 
     def reclaim(self) -> None:
         """Take back what the worker has returned. Safe for many threads. Raises ``ProtocolError``."""
@@ -74,10 +84,17 @@ class Intake:
         """The worker is dead: everything is ours again."""
         self._lent.clear()
 
-    def _error_of(self, call: Call, answer: Record) -> IsopodError:
+    def _refusal(self, call: Call, kind: int) -> Exception:
+        """Why the worker did not run a call. Raises ``ProtocolError`` where it had no reason."""
+        overdue = 0 < call.deadline_ns <= time.monotonic_ns()
+        if not overdue and not (kind == records.CANCELLED and call.marked):
+            raise ProtocolError(f"it refused call {call.id}, which was wanted")
+        if kind == records.CANCELLED and not overdue:
+            return CancelledError()  # RACE undecided mark: Ctrl-C came before it was said whether the call runs
+        return timeout_error(self._name, call.timeout, "waiting in line for the worker", None)
+
+    def _error_of(self, answer: Record) -> IsopodError:
         failure = answer.plain.get("error")
-        if answer.kind == records.EXPIRED:
-            return timeout_error(self._name, call.timeout, "waiting in line for the worker", None)
         if answer.kind == records.FULL:
             return arena_error(self._name, failure)
         return model_error(self._name, failure, "in a call")

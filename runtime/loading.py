@@ -8,7 +8,9 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.calls import FOREVER, check_seconds
 from isopod.runtime.circuit import Restart
+from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import BuildEvent, Env
 from isopod.runtime.health import Health
@@ -31,6 +33,7 @@ def load(
     name: str | None = None,
     timeout: float | None = None,
     load_timeout: float = 300.0,
+    grace: float = GRACE,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     workers: int = 1,
     standby: int = 0,
@@ -52,8 +55,9 @@ def load(
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either it runs in a copy
     of this application's environment. ``on_event`` hears of an environment's build.
 
-    ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds. ``memory_limit``
-    bounds the shared memory of each direction, in bytes.
+    ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
+    that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
+    only then; any other is killed at once. ``memory_limit`` bounds the shared memory of each direction, in bytes.
 
     ``workers`` processes share the calls, each with a copy of the model; ``standby`` more are loaded and take over when
     one dies. ``restart`` says how dead ones are replaced. ``retries`` is for models without side effects that leave
@@ -73,23 +77,33 @@ def load(
     label = name or found.name
     if env is not None and python is not None:
         raise SpecError(f"model {label!r}: give env or python, not both")
-    if memory_limit < 1 << 20:
-        raise SpecError(f"model {label!r}: a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
+    _check_limits(label, timeout, load_timeout, grace, memory_limit)
     where = environment(env if env is not None else python)
     try:
         recycle = Recycle(max_rss, max_calls, max_age)
         places = affinity(cpus, workers)
-        staffing = Staffing(workers, standby, retries, max_waiting, places, restart or Restart(), recycle)
+        staffing = Staffing(
+            workers, standby, retries, max_waiting, min(grace, FOREVER), places, restart or Restart(), recycle
+        )
         counts = thread_counts(threads)
     except SpecError as error:
         raise SpecError(f"model {label!r}: {error}") from None
-    source = Source(label, found, where, dict(args or {}), memory_limit, load_timeout, counts, on_event)
+    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
     blueprint = source.blueprint()
     deployment = Deployment(label, staffing, memory_limit)
     deployment.start(blueprint)
     model = Model(deployment, source, timeout)
     supervisor.register(model)
     return model
+
+
+def _check_limits(label: str, timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:
+    if timeout is not None:
+        check_seconds(timeout, f"model {label!r}: timeout")
+    check_seconds(load_timeout, f"model {label!r}: load_timeout")
+    check_seconds(grace, f"model {label!r}: grace", zero=True)
+    if memory_limit < 1 << 20:
+        raise SpecError(f"model {label!r}: a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
 
 
 def health() -> dict[str, Health]:

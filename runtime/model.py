@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isopod.ipc.errors import ArenaFull, SpecError
-from isopod.runtime.calls import Call, deadline_after
+from isopod.runtime.calls import Call, check_seconds, deadline_after
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
+from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.interface import Input, Output
 from isopod.runtime.outputs import Outputs
@@ -73,31 +74,31 @@ class Model:
     ) -> Outputs:
         """Call the model and wait: ``model(image=x)`` or ``model({"image": x})``.
 
-        ``timeout`` in seconds, counted from now; when it passes in mid-call the worker is ended. An input that is
-        itself called ``timeout`` goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``,
-        ``WorkerTimeout``, ``SpecError``, ``ArenaFull``, ``Closed``.
+        ``timeout`` in seconds, more than 0, counted from now; when it passes in mid-call the worker is ended, unless
+        the model looks at ``isopod.worker.cancelled`` and stops by itself. An input that is itself called ``timeout``
+        goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``, ``WorkerTimeout``,
+        ``SpecError``, ``ArenaFull``, ``Closed``. Ctrl-C takes the call back if it has not begun, and tells the model.
         """
         return _result(self._answered(*self._begin(self._request(inputs, named, timeout))))
 
     def submit(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
     ) -> Future[Outputs]:
-        """Start a call and return at once. Inputs are copied in before this returns; errors arrive in the future."""
-        future: Future[Outputs] = Future()
-        future.set_running_or_notify_cancel()
+        """Start a call and return at once. Inputs are copied in before this returns; errors arrive in the future.
+
+        ``future.cancel()`` is True for a call that no worker has begun: then it never runs. One that runs goes on, and
+        its model sees it by ``isopod.worker.cancelled``. ``future.running()`` is the truth.
+        """
+        future = CallFuture()
 
         def deliver(call: Call) -> None:
             again = call.next_attempt(self._deployment.staffing.retries)
-            if again is not None:
-                self._second_chances.give(again)
-                return
-            error, call.error = call.error, None
-            if error is None:
-                future.set_result(_result(call))
-            else:  # not raised here: its traceback would hold this frame, and so the future that holds it
-                future.set_exception(error)
+            if again is None:
+                future.settle(call)
+            else:
+                self._second_chances.give(again, future.follow)
 
-        self._begin(self._request(inputs, named, timeout), deliver)
+        future.follow(*self._begin(self._request(inputs, named, timeout), deliver))
         return future
 
     async def acall(
@@ -106,7 +107,8 @@ class Model:
         """Call the model from a task, without blocking the loop.
 
         Copying in and sending happen right here; a thread is used only where a worker must be started or memory is
-        short. Cancelling the task drops the answer.
+        short. Cancelling the task takes the call back if it has not begun; else its answer is dropped, and its model
+        sees it by ``isopod.worker.cancelled``. The worker goes on.
         """
         loop = asyncio.get_running_loop()
         request = self._request(inputs, named, timeout)
@@ -134,11 +136,10 @@ class Model:
                         session.begin(call, request.inputs.items(), 0)
                     except ArenaFull:
                         await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
+                await future
             except Gone:
                 continue
-            try:
-                await future
-            except asyncio.CancelledError:
+            except BaseException:  # goes on to the task: it was cancelled, or its loop ends
                 session.flight.abandon(call)
                 raise
             del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
@@ -152,7 +153,8 @@ class Model:
     ) -> Iterator[Outputs]:
         """Call the model for each batch, in order; the next ``ahead`` are copied in while one is computed.
 
-        ``timeout`` in seconds is each call's own. The first error ends it.
+        ``timeout`` in seconds is each call's own. The first error ends it, and so does leaving it early: calls that
+        have not begun are taken back.
         """
         if ahead < 1:
             raise SpecError(f"map works at least one batch ahead, not {ahead}")
@@ -168,13 +170,13 @@ class Model:
                 except Exception as error:  # raised below, in its turn: after the answers to what came before it
                     failure = error
                 if len(flying) > ahead:
-                    yield _result(self._answered(*flying.popleft()))
+                    yield _result(self._first_of(flying))
             while flying:
-                yield _result(self._answered(*flying.popleft()))
+                yield _result(self._first_of(flying))
             if failure is not None:
                 raise failure
         finally:
-            for call, session in flying:
+            for call, session in reversed(flying):  # or the worker would begin the next when it stops the first
                 session.flight.abandon(call)
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -194,7 +196,10 @@ class Model:
             raise SpecError("give the inputs as a mapping or by keyword, not both")
         elif not isinstance(inputs, Mapping):
             raise SpecError(f"inputs are given by name, as model(name=array), not as a {type(inputs).__name__}")
-        timeout = self._timeout if timeout is None else timeout
+        if timeout is None:
+            timeout = self._timeout
+        else:
+            check_seconds(timeout, "timeout")
         return _Request(inputs, timeout, deadline_after(timeout))
 
     def _begin(self, request: _Request, deliver: Any = None) -> tuple[Call, Session]:
@@ -217,6 +222,18 @@ class Model:
             if again is None:
                 return call
             call, session = again, resend(self._deployment, again)
+
+    def _first_of(self, flying: deque[tuple[Call, Session]]) -> Call:
+        """The same for the first of several; until it is there it stays among those that are abandoned if an interrupt
+        comes."""
+        while True:
+            call, session = flying[0]
+            session.flight.wait(call)
+            again = call.next_attempt(self._deployment.staffing.retries)
+            if again is None:
+                flying.popleft()
+                return call
+            flying[0] = (again, resend(self._deployment, again))
 
     # ------------------------------------------------------------------ asking
 

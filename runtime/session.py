@@ -16,6 +16,7 @@ from isopod.ipc import record as records
 from isopod.ipc.errors import InternalError, IsopodError, ProtocolError
 from isopod.ipc.protocol import Message
 from isopod.ipc.transfer import ArenaOwner, Outbound
+from isopod.runtime import deadlines
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, LoadOrder, checked_interface
 from isopod.runtime.deaths import ended_error, report_of, timeout_error
@@ -62,11 +63,13 @@ class Session:
         scribe: Scribe,
         listener: Listener,
         *,
+        grace: float = deadlines.GRACE,
         max_calls: int | None = None,
         replica: int = 0,
     ) -> None:
         self.name = name
         self.replica = replica
+        self.grace = grace  # seconds
         self.process = process
         self.life = Lifecycle()
         self.control = Control(process, self._on_message)
@@ -74,7 +77,7 @@ class Session:
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
         self.overdue = False  # it was ended because it was not ready in time
-        self.given_up = False  # it was ended for a reason of the application's own
+        self.blameless = False  # it was ended for a reason of the application's own
         self.poisoned = False  # it was killed by a call that had killed another one before
         self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
@@ -87,7 +90,7 @@ class Session:
         self._mail = Mailboxes()
         self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
-        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._dispose)
+        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
         self._intake = Intake(name, self._mail, self.control, counters, self.flight.uses)
         # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
         self.watch = Watch(process, name, scribe, replica, functools.partial(_first, self.flight.sent))
@@ -199,6 +202,9 @@ class Session:
             with self.flight.lock:
                 if not self.takes_calls:
                     raise Gone
+                if call.done:  # RACE unsent: it was abandoned while it waited for room
+                    call.release()
+                    return
                 if len(self.flight.sent) < self._mail.credits:
                     self._send(call)
                 else:
@@ -209,8 +215,7 @@ class Session:
             raise
         except BaseException as error:  # goes on to the caller: no thread to be had, or Ctrl-C in mid-sentence
             if not isinstance(error, Exception):
-                self.give_up("Ctrl-C came while a call was sent")
-            call.deadline_ns = 0
+                self.give_up("Ctrl-C came while a call was sent", blameless=True)
             self.flight.abandon(call)
             raise
 
@@ -219,33 +224,35 @@ class Session:
         call.sent_ns = time.monotonic_ns()
         call.number = self._mail.send(call.record)
 
+    # ------------------------------------------------------------------ ending calls early
+
     def _expire(self, call: Call) -> None:
-        """Its deadline passed. If it is the one that runs, the worker is ended: nothing else stops native code."""
-        flight = self.flight
-        error = timeout_error(self.name, call.timeout, "waiting in line for the worker", None)
-        with flight.lock:
-            first = next(iter(flight.sent.values()), None)
-            if first is not call:
-                if call.id not in flight.sent and call not in flight.backlog:
-                    return  # RACE late deadline: it has just been settled
-                if call in flight.backlog:
-                    flight.backlog.remove(call)
-                flight.settle(call, error)
-            # RACE stuck in line: one that was told so, and began in that very moment, is nobody's to end but ours.
-            if first is None or not 0 < first.deadline_ns <= time.monotonic_ns():
-                return
-            first.late = True  # whoever leads tells its caller so, when the worker is dead
-        try:
-            self.watch.ask_for_stacks()
-        except BaseException:  # Ctrl-C goes on to the caller; the deadline has passed all the same
-            self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
-            raise
-        with flight.lock:
-            if not self.dead and (first.id not in flight.sent or self._mail.receiver.ready()):
-                first.late = False
-                return  # RACE late deadline: it answered while we asked where it hangs
-        self.process.kill(f"a call passed its deadline of {first.timeout or 0:g} s")
-        self.exited.wait()
+        deadlines.expire(self, call)
+
+    def _withdraw(self, call: Call) -> bool:
+        """Tell the worker that nobody wants a call that was sent; whether that was before it began it. Locked."""
+        call.marked = True
+        marks = self._mail.cancellations
+        marks.mark(call.number, call.id)
+        withdrawn = not self.has_begun(call)
+        marks.decide(call.number, call.id, withdrawn)
+        return withdrawn
+
+    def cancel(self, call: Call) -> bool:
+        """Take back a call that the worker has not begun; whether it is."""
+        return self.flight.cancel(call)
+
+    def has_begun(self, call: Call) -> bool:
+        """Whether the worker says so."""
+        return -1 < call.number < self._mail.progress.begun
+
+    def is_attentive(self, call: Call) -> bool:
+        """Whether the model looks at times whether this call is still wanted: so it may stop by itself."""
+        return self._mail.progress.attentive == call.id
+
+    def answer_waits(self) -> bool:
+        """Whether there seems to be an answer that nobody has taken in yet."""
+        return self._mail.receiver.ready()
 
     # ------------------------------------------------------------------ leading
 
@@ -263,7 +270,7 @@ class Session:
             self._take_answer(data)
         except KeyboardInterrupt:  # goes on to the caller; an answer that was taken, and lost, was perhaps another's
             if self._mail.receiver.taken != self._heard:
-                self.give_up("Ctrl-C came while its answer was taken in")
+                self.give_up("Ctrl-C came while its answer was taken in", blameless=True)
             raise
         except Exception as error:  # goes to every caller, as why the worker was ended: they must not wait for ever
             what = error if isinstance(error, ProtocolError) else repr(error)
@@ -285,7 +292,8 @@ class Session:
             del flight.sent[call.id]
             if flight.backlog and not self.dead:
                 self._send(flight.backlog.popleft())
-            self._count(call, error)
+            if answer.kind != records.CANCELLED:  # that one was no call at all
+                self._count(call, error)
             flight.settle(call, error)
         self._heard += 1
 
@@ -327,7 +335,7 @@ class Session:
         begun = self._mail.progress.begun
 
         def error_of(call: Call) -> IsopodError:
-            call.begun = 0 <= call.number < begun
+            call.begun = -1 < call.number < begun
             return timeout_error(self.name, call.timeout, "a call", report) if call.late else ended_error(report)
 
         self.flight.settle_all(error_of)
@@ -345,9 +353,9 @@ class Session:
         except (OSError, ProtocolError):
             self.process.kill("the model was closed")
 
-    def give_up(self, reason: str) -> None:
-        """End it now, and see it gone."""
-        self.given_up = True
+    def give_up(self, reason: str, *, blameless: bool = False) -> None:
+        """End it now, and see it gone. ``blameless``: nothing that it or its model did is the reason."""
+        self.blameless = blameless
         self.process.kill(reason)
         self.exited.wait()
 

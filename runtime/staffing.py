@@ -8,6 +8,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime.circuit import Restart
+from isopod.runtime.deadlines import GRACE
 from isopod.runtime.resources import Cpus
 
 
@@ -28,13 +29,15 @@ class Staffing:
     """``workers`` take calls, ``standby`` more are loaded and wait. ``cpus`` has a set for each worker, or is empty.
 
     ``retries`` is how often a call that was running when its worker died is given to another one. ``max_waiting``
-    bounds the calls that are not answered yet, over all workers. Raises ``SpecError``.
+    bounds the calls that are not answered yet, over all workers; ``grace`` is what a model has to stop by itself
+    after a call's deadline, in seconds. Raises ``SpecError``.
     """
 
     workers: int = 1
     standby: int = 0
     retries: int = 0
     max_waiting: int | None = None
+    grace: float = GRACE
     cpus: tuple[Cpus, ...] = ()
     restart: Restart = field(default_factory=Restart)
     recycle: Recycle = field(default_factory=Recycle)

@@ -1,22 +1,30 @@
-"""The README's example, typed in as it stands."""
+"""The README's examples, typed in as they stand."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from repository import ROOT
 
+import isopod
+
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def written() -> dict[str, str]:
+    return dict(BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
 
 
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
-    files = dict(BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    files = {name: text for name, text in written().items() if name in ("digits.py", "app.py")}
     assert files.keys() == {"digits.py", "app.py"}
     assert len(files["app.py"].strip().splitlines()) <= 10
     for name, text in files.items():
@@ -26,3 +34,20 @@ def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
     first, second = done.stdout.splitlines()
     assert re.fullmatch(r"1\.2\.2 \[\d \d \d\]", first)
     assert re.fullmatch(r"1\.9\.1 \[\d \d \d\]", second)
+
+
+def test_a_model_that_looks_stops_as_written(tmp_path: Path) -> None:
+    (tmp_path / "denoiser.py").write_text(written()["denoiser.py"], encoding="utf-8")
+    image = np.ones((4, 4))
+    with isopod.load(tmp_path / "denoiser.py:Denoiser", grace=60) as model:
+        assert model(image=image, steps=3)["steps"] == 3
+        pid = model.health.pid
+        with pytest.raises(isopod.WorkerTimeout, match="its worker goes on"):
+            model(image=image, steps=2**60, timeout=0.2)
+        future = model.submit(image=image, steps=2**60)
+        while not future.running():
+            os.sched_yield()
+        assert not future.cancel()
+        assert future.result(60)["steps"] < 2**60
+        assert model(image=image, steps=1)["steps"] == 1
+        assert model.health.pid == pid

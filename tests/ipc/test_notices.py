@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +34,10 @@ def test_progress_is_seen_by_the_other_side() -> None:
     assert (reader.begun, reader.attentive) == (7, 2**64 - 1)
 
 
-@given(st.integers(0, 100), st.integers(1, 2**64 - 1))
+LAST_CALL = 2**62 - 1
+
+
+@given(st.integers(0, 100), st.integers(1, LAST_CALL))
 def test_a_mark_speaks_of_one_call_alone(record: int, call: int) -> None:
     with control() as segment:
         mine, its = Cancellations(segment, SMALL), Cancellations(segment, SMALL)
@@ -41,6 +46,35 @@ def test_a_mark_speaks_of_one_call_alone(record: int, call: int) -> None:
         assert its.holds(record, call)
         assert not its.holds(record, call - 1)
         assert not its.holds(record + 1, call)
+
+
+@given(st.integers(0, 100), st.integers(1, LAST_CALL), st.booleans())
+def test_a_decided_mark_says_whether_the_call_runs(record: int, call: int, withdrawn: bool) -> None:
+    with control() as segment:
+        mine, its = Cancellations(segment, SMALL), Cancellations(segment, SMALL)
+        assert not its.refuses(record, call)
+        mine.mark(record, call)
+        mine.decide(record, call, withdrawn)
+        assert its.holds(record, call)
+        assert its.refuses(record, call) is withdrawn
+        assert not its.refuses(record, call - 1)
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+def test_race_undecided_mark(withdrawn: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker sees a mark before it is said what it means: it waits for that word."""
+    with control() as segment:
+        mine, its = Cancellations(segment, SMALL), Cancellations(segment, SMALL)
+        mine.mark(0, 7)
+        monkeypatch.setattr(os, "sched_yield", lambda: mine.decide(0, 7, withdrawn))
+        assert its.refuses(0, 7) is withdrawn
+
+
+def test_a_mark_that_stays_undecided_is_not_waited_for_for_ever() -> None:
+    with control() as segment:
+        mine, its = Cancellations(segment, SMALL), Cancellations(segment, SMALL)
+        mine.mark(0, 7)
+        assert its.refuses(0, 7)
 
 
 def test_notices_lie_apart_from_everything_else() -> None:
@@ -54,7 +88,7 @@ def _check_apart(segment: Segment) -> None:
     progress, cancellations = Progress(segment), Cancellations(segment, SMALL)
     progress.begun = progress.attentive = 2**64 - 1
     for slot in range(SMALL.slots):
-        cancellations.mark(slot, 2**64 - 1)
+        cancellations.mark(slot, LAST_CALL)
     assert ring.read_control(segment) == SMALL
     assert not reader.ready()
     assert not returned.ready()
@@ -65,4 +99,4 @@ def _check_apart(segment: Segment) -> None:
     assert [reader.read() for _ in range(SMALL.slots)] == [b"\xff" * SMALL.payload] * SMALL.slots
     assert len(list(returned.take())) == SMALL.returns
     assert (progress.begun, progress.attentive) == (2**64 - 1, 2**64 - 1)
-    assert all(cancellations.holds(slot, 2**64 - 1) for slot in range(SMALL.slots))
+    assert all(cancellations.holds(slot, LAST_CALL) for slot in range(SMALL.slots))

@@ -16,7 +16,7 @@ from isopod.ipc import layout, plain, record
 from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.ipc.record import Record, Tensor
 
-KINDS = st.integers(record.CALL, record.FULL)
+KINDS = st.integers(record.CALL, record.CANCELLED)
 STAMPS = st.tuples(strategies.u64, strategies.u64, strategies.u64, strategies.u64)
 EXTRAS = st.dictionaries(strategies.any_text, strategies.scalars, max_size=4)
 TENSORS = st.lists(strategies.wire_tensors, max_size=6)
@@ -81,7 +81,7 @@ HEADER = record._HEADER.size
         (b"", "0 bytes is too short"),
         (a_record()[: HEADER - 1], "too short"),
         (patched(0, "<B", 0), "impossible header"),
-        (patched(0, "<B", 6), "impossible header"),
+        (patched(0, "<B", record.CANCELLED + 1), "impossible header"),
         (patched(1, "<B", 2), "impossible header"),
         (patched(2, "<H", layout.MAX_TENSORS + 1), "impossible header"),
         (patched(4, "<I", layout.MAX_PLAIN + 1), "impossible header"),

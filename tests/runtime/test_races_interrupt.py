@@ -6,6 +6,7 @@ A signal's handler runs between any two bytecodes of the main thread. A trace fu
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -126,3 +127,32 @@ def test_others_who_wait_are_told(model: isopod.Model, step: int) -> None:
         call(model, number)
         if not interrupt.hit:
             return
+
+
+@pytest.mark.parametrize("behind", [3, 70], ids=["in the ring", "in the backlog"])
+def test_at_any_line_of_a_cancel(model: isopod.Model, tmp_path: Path, behind: int) -> None:
+    """The call never runs, and whoever waits for its future is told, or learns it by cancelling once more."""
+    begun, until = tmp_path / "begun", tmp_path / "until"
+    slow = model.submit(begun=str(begun), until=str(until))
+    while not begun.exists():
+        os.sched_yield()
+    queue = [model.submit(x=number) for number in range(behind)]
+    calls = model.stats().calls
+    for number in every(1):
+        future = model.submit(x=number)
+        interrupt = Interrupt(number)
+        try:
+            with interrupt:
+                future.cancel()
+        except KeyboardInterrupt:
+            assert interrupt.hit
+        assert future.cancel(), f"after an interrupt at {interrupt.hit}"
+        assert future.cancelled()
+        if not interrupt.hit:
+            assert number > 10
+            break
+    until.touch()
+    assert slow.result(GUARD)
+    assert [other.result(GUARD)["x"][0] for other in queue] == list(range(behind))
+    call(model, 1)
+    assert model.stats().calls == calls + 1 + behind + 1  # the slow one, those behind it, and this one
