@@ -9,6 +9,7 @@ from typing import Any
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime import supervisor
 from isopod.runtime.environment import BuildEvent, Env, prepare
+from isopod.runtime.history import folder_for
 from isopod.runtime.model import Model
 from isopod.runtime.target import Target
 from isopod.runtime.worker import Worker, plain_arguments
@@ -27,6 +28,7 @@ def load(
     load_timeout: float = 300.0,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     on_event: Callable[[BuildEvent], None] | None = None,
+    crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model into a process of its own, and return once it is ready to be called.
 
@@ -38,6 +40,8 @@ def load(
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds. ``memory_limit``
     bounds the shared memory of each direction, in bytes. ``on_event`` hears of an environment's build.
+    ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
+    written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
     loading), ``WorkerCrashed``, ``WorkerTimeout``. ::
@@ -55,7 +59,7 @@ def load(
         prepared = prepare(_environment(env if env is not None else python), on_event=on_event)
     except (SpecError, EnvironmentBuildError) as error:
         raise type(error)(f"model {label!r}: {error}") from error
-    worker = Worker(label, found, arguments, prepared, memory_limit, load_timeout)
+    worker = Worker(label, found, arguments, prepared, memory_limit, load_timeout, folder_for(crash_reports))
     worker.first_start()
     model = Model(worker, timeout)
     supervisor.register(model)

@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable
 
 _MAX_LINE = 16_384  # bytes; a longer line is cut into pieces
 _TAIL = 40
@@ -21,7 +22,9 @@ class Scribe:
     """The thread that hands lines to ``logging``."""
 
     def __init__(self) -> None:
-        self._lines: queue.SimpleQueue[tuple[logging.Logger, int, str] | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[tuple[logging.Logger, int, str] | Callable[[], None] | None] = (
+            queue.SimpleQueue()
+        )
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="isopod-scribe", daemon=True)
         self._thread.start()
@@ -36,6 +39,10 @@ class Scribe:
             self._dropped = 0
         self._lines.put((logger, level, line))
 
+    def run(self, task: Callable[[], None]) -> None:
+        """Have something done here that may take its time, such as writing to a disk. Never waits, must not raise."""
+        self._lines.put(task)
+
     def stop(self) -> None:
         """Hand over what is there, and end."""
         self._lines.put(None)
@@ -43,6 +50,9 @@ class Scribe:
 
     def _run(self) -> None:
         while (item := self._lines.get()) is not None:
+            if callable(item):
+                item()
+                continue
             logger, level, line = item
             logger.log(level, "%s", line)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from isopod.runtime.logs import FaultLog, LineLog, Scribe
-from isopod.runtime.process import WorkerProcess, read_available
+from isopod.runtime.process import APPLICATION_ENDED, WorkerProcess, read_available
 
 _logger = logging.getLogger("isopod")
 _GRACE = 1.0  # seconds from the end of a worker's channel to its death
@@ -120,7 +120,7 @@ class Monitor:
             self._turn()
         self._take_orders()
         for worker in self._watched:
-            worker.kill("the application ended")
+            worker.kill(APPLICATION_ENDED)
         while self._watched and time.monotonic() < self._stopping:
             self._turn()
 

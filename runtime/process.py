@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -23,6 +24,11 @@ from isopod.ipc.errors import SpecError
 
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's bootstrap
 _READ_CHUNK = 65_536
+# Reasons to end a worker that are no fault of anybody's: such an end is not reported as a crash.
+CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED = (
+    "the model was closed", "its model was garbage", "its load was given up", "the application ended",
+)  # fmt: skip
+FAREWELLS = frozenset((CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED))
 
 
 @dataclass(eq=False)
@@ -36,6 +42,7 @@ class WorkerProcess:
     stderr: int
     faults: int
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
+    inherited_peak: int  # kilobytes; see ``reap``
     end_reason: str = field(default="")
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -59,14 +66,17 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> tuple[int | None, int]:
-        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else."""
+        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else.
+
+        A process takes over the peak of the one that it was forked from, so what is not above ours tells nothing: 0.
+        """
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             self.popen.returncode = 0
             return None, 0
         self.popen.returncode = os.waitstatus_to_exitcode(status)
-        return self.popen.returncode, usage.ru_maxrss * 1024
+        return self.popen.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > self.inherited_peak else 0
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -148,7 +158,8 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
         failed.callback(popen.wait)
         failed.callback(popen.kill)
-        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak)
         failed.pop_all()
         return process
 

@@ -19,11 +19,13 @@ from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, LoadOrder, checked_interface
 from isopod.runtime.deaths import arena_error, ended_error, model_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
-from isopod.runtime.lifecycle import Lifecycle
+from isopod.runtime.history import History
+from isopod.runtime.lifecycle import CRASHED, Lifecycle
 from isopod.runtime.logs import Scribe
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
-from isopod.runtime.process import WorkerProcess
+from isopod.runtime.oom import Gauge
+from isopod.runtime.process import CLOSED, FAREWELLS, WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.stats import Counters
 
@@ -49,6 +51,7 @@ class Session:
         order: LoadOrder,
         counters: Counters,
         scribe: Scribe,
+        history: History,
     ) -> None:
         self.name = name
         self.process = process
@@ -61,6 +64,11 @@ class Session:
         self.settled = threading.Event()  # ready, failed to load, or dead
         self.exited = threading.Event()
         self.answered = 0
+        self.answered_ns = 0  # when the last answer was taken in
+        self.history = history
+        self.replica = 0
+        self._scribe = scribe
+        self._memory = Gauge(process.pid)
         self._order = order
         self._counters = counters
         self._arena = owner.arena
@@ -104,12 +112,15 @@ class Session:
         self.control.grow_outbox(nbytes, self._order.memory_limit)
 
     def on_exit(self, status: int | None, peak_rss: int) -> None:
+        memory = self._memory.finding(status, bool(self.process.end_reason), peak_rss, [*self.watch.stderr.tail])
         with self.flight.lock:
-            self.report = report_of(self, status, peak_rss)
-            self.life.advance("exited")
+            self.report = report = report_of(self, status, peak_rss, memory)
+            crashed = self.life.advance("exited") == CRASHED and report.reason not in FAREWELLS
             self.flight.end()
         self.exited.set()
         self.settled.set()
+        if crashed:
+            self.history.note(report, self._scribe)
 
     # ------------------------------------------------------------------ sending
 
@@ -295,7 +306,8 @@ class Session:
         _, started, finished, copied = call.stamps
         if copied:
             counters.add_copied_out(copied)
-        counters.times.append((time.monotonic_ns() - call.submitted_ns, max(0, finished - started)))
+        self.answered_ns = time.monotonic_ns()
+        counters.times.append((self.answered_ns - call.submitted_ns, max(0, finished - started)))
 
     def _settle_all(self) -> None:
         """The worker is dead: take in what it still answered, then tell everybody else."""
@@ -327,7 +339,7 @@ class Session:
         try:
             self.control.send("drain")
         except (OSError, ProtocolError):
-            self.process.kill("the model was closed")
+            self.process.kill(CLOSED)
 
     def give_up(self, reason: str) -> None:
         """End it now, and see it gone."""

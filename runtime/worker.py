@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -30,6 +31,8 @@ from isopod.runtime import supervisor
 from isopod.runtime.control import LoadOrder
 from isopod.runtime.deaths import crash_error, load_error, timeout_error
 from isopod.runtime.environment import Prepared
+from isopod.runtime.history import History, Origin
+from isopod.runtime.process import CLOSED, GARBAGE, GIVEN_UP
 from isopod.runtime.report import CrashReport
 from isopod.runtime.session import Session
 from isopod.runtime.stats import Counters
@@ -49,6 +52,7 @@ class Worker:
         prepared: Prepared,
         memory_limit: int,
         load_timeout: float,
+        crash_reports: Path | None = None,
     ) -> None:
         self.name = name
         self.counters = Counters()
@@ -57,6 +61,7 @@ class Worker:
         self._take_interface({"inputs": [], "outputs": [], "open": True})
         self.start: dict[str, float] = {}
         self.last_crash: CrashReport | None = None
+        self.history = History(Origin.of(prepared), crash_reports)
         self._target = target
         self._prepared = prepared
         self._load_timeout = load_timeout
@@ -113,7 +118,7 @@ class Worker:
         crew = supervisor.crew()
         process = crew.spawner.spawn(self._prepared.python, self._prepared.variables)
         try:
-            session = Session(self.name, process, self.owner, self._order, self.counters, crew.scribe)
+            session = Session(self.name, process, self.owner, self._order, self.counters, crew.scribe, self.history)
         except BaseException:  # goes on to the caller: out of descriptors, say, or Ctrl-C
             process.discard()
             raise
@@ -128,7 +133,7 @@ class Worker:
             if not session.interface:
                 self._explain_failure(session)
         except BaseException:  # Ctrl-C too: it goes on to the caller, and nothing half-started stays
-            session.give_up("its load was given up")
+            session.give_up(GIVEN_UP)
             raise
         finally:
             self._starting_session = None
@@ -136,7 +141,7 @@ class Worker:
         self.start = {**session.interface["timings"], "total": time.monotonic() - began}
         self.session = session
         if self._closed:
-            session.give_up("the model was closed")
+            session.give_up(CLOSED)
             self.check_open()
         return session
 
@@ -242,7 +247,7 @@ class Worker:
         self._closed = True
         starting = self._starting_session
         if starting is not None:
-            starting.give_up("the model was closed")
+            starting.give_up(CLOSED)
         with self._starting:
             session, self.session = self.session, None
         if session is None:
@@ -250,7 +255,7 @@ class Worker:
             return
         session.drain()
         if not session.exited.wait(timeout):
-            session.process.kill("the model was closed")
+            session.process.kill(CLOSED)
             session.exited.wait(_FAREWELL)
         if session.dead:
             session.flight.finish()
@@ -263,7 +268,7 @@ class Worker:
             return
         session = self.session
         if session is not None and not session.dead:
-            session.process.kill("its model was garbage")
+            session.process.kill(GARBAGE)
         self._release_memory()
 
     def let_go_after_fork(self) -> None:
