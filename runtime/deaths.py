@@ -21,6 +21,7 @@ from isopod.ipc.errors import (
 from isopod.ipc.tensor import name_of as dtype_name
 from isopod.runtime.calls import Call
 from isopod.runtime.oom import Finding
+from isopod.runtime.process import APPLICATION_ENDED, CLOSED
 from isopod.runtime.report import CrashReport, RunningCall, tidy_stacks
 
 
@@ -81,7 +82,9 @@ def _inputs(call: Call) -> tuple[str, ...]:
 
 
 def ended_error(report: CrashReport) -> IsopodError:
-    """For a call that was with a worker when that died: by a fault, or because its model was closed."""
+    """For a call or a load that was with a worker when that died: by a fault, or because its model was closed."""
+    if report.reason in (CLOSED, APPLICATION_ENDED) and report.phase in ("starting", "loading"):
+        return Closed(f"model {report.model!r} was closed while it was loaded: {report.cause}")
     if report.phase == "draining" and (report.status == 0 or report.reason):
         return Closed(f"model {report.model!r} was closed while a call was in flight, or about to be: {report.cause}")
     return crash_error(report)

@@ -248,6 +248,7 @@ class Model:
 
     def stats(self) -> Stats:
         """Counters and latencies since the model was loaded."""
+        self._worker.check_process()
         counters, arena = self._worker.counters, self._worker.owner.arena
         times = counters.times.copy()
         start = self._worker.start
@@ -275,7 +276,7 @@ class Model:
         self._worker.close(timeout)
 
     def let_go_after_fork(self) -> None:
-        """In a forked copy of the application: give up what would keep the worker alive after the original's end."""
+        """In a forked copy of the application: the worker, and what it lent, are the original's."""
         self._finalizer.detach()
         self._worker.let_go_after_fork()
 

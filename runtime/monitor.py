@@ -111,6 +111,12 @@ class Monitor:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def let_go_after_fork(self) -> None:
+        """In a forked copy of the application, which has no such thread: give its descriptors back."""
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"\0")

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,11 @@ CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED = (
     "the model was closed", "its model was garbage", "its load was given up", "the application ended",
 )  # fmt: skip
 FAREWELLS = frozenset((CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED))
+
+# RACE fork in mid-change: held while a worker's descriptors are opened or closed, and while this process is forked. So
+# the copy knows which of them it has, whoever was at work on them, and even before a model or a session knows of them.
+_changing = threading.Lock()
+_running: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
 
 
 @dataclass(eq=False)
@@ -80,18 +86,24 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Give all descriptors back."""
-        self.let_go()
-        with self._putting_away:
-            pidfd, self.pidfd = self.pidfd, -1
-        for descriptor in (pidfd, self.stdout, self.stderr, self.faults):
-            os.close(descriptor)
+        with _changing:
+            with self._putting_away:
+                pidfd, self.pidfd = self.pidfd, -1
+            self._close(pidfd)
 
-    def let_go(self) -> None:
-        """Close what the worker lives by. In a forked copy of the application too, or it hides the original's death."""
+    def let_go_after_fork(self) -> None:
+        """In a forked copy of the application: what the worker lives by is the original's, and hides its death here."""
+        self._putting_away = threading.Lock()  # it may have been held by a thread that there is no copy of
+        pidfd, self.pidfd = self.pidfd, -1
+        self._close(pidfd)
+
+    def _close(self, pidfd: int) -> None:
+        _running.discard(self)
         self.control.close()
-        if self.lifeline >= 0:
-            os.close(self.lifeline)
-            self.lifeline = -1
+        for descriptor in (self.lifeline, pidfd, self.stdout, self.stderr, self.faults):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.lifeline = self.stdout = self.stderr = self.faults = -1
 
     def _signal(self, number: int) -> None:
         # Once put away, the descriptor's number may be that of another worker's: RACE late kill.
@@ -119,7 +131,7 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
 
     Raises ``SpecError`` where the interpreter cannot be executed.
     """
-    with contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
+    with _changing, contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
         ours, theirs = socket.socketpair()
         failed.callback(ours.close)
         always.callback(theirs.close)
@@ -160,6 +172,7 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
         failed.callback(popen.kill)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak)
+        _running.add(process)
         failed.pop_all()
         return process
 
@@ -174,3 +187,12 @@ def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
 def folder_of(room: str) -> Path:
     """Where ``ipc`` or ``opeworker`` lies: side by side when installed, and in the source tree alike."""
     return Path(next(iter(isopod.ipc.__path__))).resolve().parent / room
+
+
+def _after_fork() -> None:
+    _changing.release()
+    for process in list(_running):
+        process.let_go_after_fork()
+
+
+os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_after_fork)

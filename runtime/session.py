@@ -347,9 +347,8 @@ class Session:
         self.exited.wait()
 
     def let_go_after_fork(self) -> None:
-        """In a forked copy of the application: what we have open and borrowed is the original's."""
+        """In a forked copy of the application: what we have borrowed is the original's to give back."""
         self._borrowed.forked = True
-        self.process.let_go()
 
     def _dispose(self) -> None:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""

@@ -29,7 +29,7 @@ from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner
 from isopod.runtime import supervisor
 from isopod.runtime.control import LoadOrder
-from isopod.runtime.deaths import crash_error, load_error, timeout_error
+from isopod.runtime.deaths import ended_error, load_error, timeout_error
 from isopod.runtime.environment import Prepared
 from isopod.runtime.history import History, Origin
 from isopod.runtime.process import CLOSED, GARBAGE, GIVEN_UP
@@ -153,7 +153,7 @@ class Worker:
         self.counters.crashes += 1
         if session.report is None:
             raise WorkerCrashed(f"the worker of model {self.name!r} ended while it was started")
-        raise crash_error(session.report)
+        raise ended_error(session.report)
 
     def _bury(self, session: Session) -> None:
         """Take note of a dead session before the next one."""
@@ -212,14 +212,14 @@ class Worker:
 
     def state(self) -> str:
         """As ``lifecycle`` has it, for whichever process there is."""
-        if self._closed:
+        if self._closed or os.getpid() != self._process:
             return "closed"
         session = self._starting_session or self.session
         return "stopped" if session is None else session.life.state
 
     def health(self) -> dict[str, Any]:
         session = self.session
-        alive = session is not None and not session.dead
+        alive = session is not None and not session.dead and os.getpid() == self._process
         return {
             "state": self.state(),
             "pid": session.process.pid if session is not None and alive else None,
@@ -272,7 +272,7 @@ class Worker:
         self._release_memory()
 
     def let_go_after_fork(self) -> None:
-        """A copy of our end of the channel would hide the application's death from the worker."""
+        """In a forked copy of the application: what was borrowed is the original's to give back."""
         for session in (self._starting_session, self.session):
             if session is not None:
                 session.let_go_after_fork()

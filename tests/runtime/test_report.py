@@ -193,6 +193,7 @@ def test_what_is_no_report_is_said_in_a_line(
 def reports(folder: Path, number: int) -> list[dict[str, Any]]:
     """Until so many are there: they are written when everybody has been told."""
     event = threading.Event()
+    found: list[Path] = []
     for _ in range(int(GUARD / 0.01)):
         found = sorted(folder.glob("isopod-crash-*.json"))
         if len(found) >= number:
@@ -250,6 +251,7 @@ def test_a_folder_that_cannot_be_written_is_a_line_in_the_log(tmp_path: Path, ca
             model(way="os_exit")
         assert model(x=1)["y"] == 2
         event = threading.Event()
+        said: list[str] = []
         for _ in range(int(GUARD / 0.01)):
             said = [record.getMessage() for record in caplog.records if record.name == "isopod"]
             if len(said) >= 2:
