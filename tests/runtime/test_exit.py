@@ -34,7 +34,8 @@ ENDINGS: dict[str, tuple[str, int, int, str]] = {
     ),
     "futures in flight": ("futures = [model.submit(do='sleep', x=3600) for _ in range(5)]", 0, 0, ""),
     "a loop that is left": (
-        "import asyncio\nasync def left(): asyncio.ensure_future(model.acall(do='sleep', x=1))\nasyncio.run(left())", 0, 0, "",
+        "import asyncio\nasync def left(): asyncio.ensure_future(model.acall(do='sleep', x=1))\nasyncio.run(left())",
+        0, 0, "",
     ),
     "a load in flight": (
         "threading.Thread(target=lambda: isopod.load(MODELS + '/basic.py:Swiss'), daemon=True).start()", 0, 0, "",

@@ -142,7 +142,7 @@ import logging
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 threading.Thread(target=lambda: isopod.load({str(tmp_path / "slow.py")!r} + ":f"), daemon=True).start()
 sys.stdin.readline()
-child = fork(lambda: time.sleep(3600))
+child = fork(lambda: (signal.alarm(0), time.sleep(3600)))  # longer than anybody waits here
 tell(child)
 time.sleep(3600)
 """
