@@ -26,6 +26,16 @@ _MADV_POPULATE_WRITE = 23
 _descriptors = threading.Lock()
 
 
+def _unlock_after_fork() -> None:
+    """In a forked copy of the process there is no thread that could still release it."""
+    global _descriptors
+    _descriptors = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 class Segment:
     """Shared memory of a fixed size, mapped readable and writable. Whoever made it closes it.
 

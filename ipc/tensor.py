@@ -92,6 +92,11 @@ def dtype_of(code: int, itemsize: int = 0) -> np.dtype[Any]:
     return extended
 
 
+def name_of(code: int) -> str:
+    """What people call the dtype of a code."""
+    return "text" if is_text(code) else NUMERIC.get(code) or EXTENDED.get(code) or "bytes"
+
+
 def is_text(code: int) -> bool:
     return code in _TEXT
 

@@ -14,6 +14,7 @@ from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
 from isopod.runtime.environment import Prepared
+from isopod.runtime.history import Origin
 from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.target import Target
 
@@ -22,7 +23,7 @@ from isopod.runtime.target import Target
 class Blueprint:
     """``python`` is the interpreter that is executed with ``variables``; ``order`` is what the worker is told then.
 
-    ``load_timeout`` in seconds. ``target`` is for messages.
+    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports.
     """
 
     target: str
@@ -30,6 +31,7 @@ class Blueprint:
     variables: Mapping[str, str]
     order: LoadOrder
     load_timeout: float
+    origin: Origin
 
     @classmethod
     def draw(
@@ -53,7 +55,7 @@ class Blueprint:
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         variables = with_threads(prepared.variables, threads)
-        return cls(str(target), prepared.python, variables, order, load_timeout)
+        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared))
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:

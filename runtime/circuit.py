@@ -74,6 +74,10 @@ class Circuit:
     def state(self) -> str:
         return self._machine.state
 
+    @property
+    def closed(self) -> bool:
+        return self.state == CLOSED
+
     def crashed(self, now: float, cause: str, *, answered: bool, counts: bool = True) -> float | None:
         """Take note of a death at ``now`` (seconds). Returns the pause before the next start; None: the circuit opened.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Any
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
+from isopod.ipc import record as records
 from isopod.ipc.errors import (
     ArenaFull,
     Closed,
@@ -15,7 +18,13 @@ from isopod.ipc.errors import (
     WorkerCrashed,
     WorkerTimeout,
 )
-from isopod.runtime.report import CrashReport, tidy_stacks
+from isopod.ipc.tensor import name_of as dtype_name
+from isopod.runtime.oom import Finding
+from isopod.runtime.process import APPLICATION_ENDED, CLOSED
+from isopod.runtime.report import CrashReport, RunningCall, tidy_stacks
+
+if TYPE_CHECKING:
+    from isopod.runtime.calls import Call
 
 
 def crash_error(report: CrashReport) -> WorkerCrashed:
@@ -24,9 +33,9 @@ def crash_error(report: CrashReport) -> WorkerCrashed:
     return error
 
 
-def report_of(session: Any, status: int | None, peak_rss: int) -> CrashReport:
+def report_of(session: Any, status: int | None, peak_rss: int, memory: Finding) -> CrashReport:
     """What is known of a session's worker at the moment of its death. The lock of its calls is held."""
-    running = session.flight.running()
+    running = _running(session)
     return CrashReport(
         model=session.name,
         pid=session.process.pid,
@@ -35,12 +44,21 @@ def report_of(session: Any, status: int | None, peak_rss: int) -> CrashReport:
         reason=session.process.end_reason,
         uptime=session.life.uptime,
         calls=session.answered,
-        waiting_calls=len(session.flight.sent) + len(session.flight.backlog),
-        call_seconds=None if running is None else (time.monotonic_ns() - running.sent_ns) / 1e9,
+        waiting_calls=max(0, len(session.flight.sent) - 1) + len(session.flight.backlog),
+        call=running,
         stderr=tuple(session.watch.stderr.tail),
         stdout=tuple(session.watch.stdout.tail),
         stacks=tidy_stacks(session.watch.faults.text),
         peak_rss=peak_rss,
+        oom=memory.text,
+        oom_killed=memory.killed,
+        earlier=session.history.deaths,
+        replica=session.replica,
+        python=session.origin.python,
+        interpreter=session.origin.interpreter,
+        environment=session.origin.environment,
+        time=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        application=os.getpid(),
     )
 
 
@@ -68,8 +86,31 @@ def start_error(session: Any, target: str, load_timeout: float) -> IsopodError:
     return crash_error(report)
 
 
+def _running(session: Any) -> RunningCall | None:
+    call = session.flight.running()
+    if call is None:
+        return None
+    # It may have been in line for a while: the worker takes the next one when it has answered the one before.
+    began = max(call.sent_ns, session.answered_ns)
+    return RunningCall(call.id, (time.monotonic_ns() - began) / 1e9, _inputs(call))
+
+
+def _inputs(call: Call) -> tuple[str, ...]:
+    described = [f"{item.name} {dtype_name(item.dtype)} {item.shape}" for item in call.tensors]
+    try:
+        sent = records.decode(call.record)
+    except ProtocolError:  # it was let go, since nobody wanted its answer any more
+        return tuple(described)
+    values = [] if sent.spilled else sent.plain.get("values", [])
+    for position, name, _ in values:
+        described.insert(position, name)
+    return tuple(described)
+
+
 def ended_error(report: CrashReport) -> IsopodError:
-    """For a call that was with a worker when that died: by a fault, or because its model was closed."""
+    """For a call or a load that was with a worker when that died: by a fault, or because its model was closed."""
+    if report.reason in (CLOSED, APPLICATION_ENDED) and report.phase in ("starting", "loading"):
+        return Closed(f"model {report.model!r} was closed while it was loaded: {report.cause}")
     if report.phase == "draining" and (report.status == 0 or report.reason):
         return Closed(f"model {report.model!r} was closed while a call was in flight, or about to be: {report.cause}")
     return crash_error(report)

@@ -18,8 +18,9 @@ from isopod.ipc.transfer import ArenaOwner
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.fleet import Fleet
 from isopod.runtime.health import Health, WorkerHealth
+from isopod.runtime.history import History
 from isopod.runtime.interface import Interface
-from isopod.runtime.lifecycle import DRAINING, READY, SHUT, STOPPED
+from isopod.runtime.lifecycle import READY, SHUT, STOPPED
 from isopod.runtime.process import WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.session import Session
@@ -30,11 +31,12 @@ from isopod.runtime.stats import Counters
 class Deployment:
     """Safe for many threads."""
 
-    def __init__(self, name: str, staffing: Staffing, memory_limit: int) -> None:
+    def __init__(self, name: str, staffing: Staffing, memory_limit: int, history: History) -> None:
         self.name = name
         self.staffing = staffing
         self.counters = Counters()
         self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
+        self.history = history
         self.last_crash: CrashReport | None = None
         self._unknown = Interface.unknown(name)
         self._fleet: Fleet | None = None
@@ -111,26 +113,25 @@ class Deployment:
             old.crew.keeper.after(drain, old.abandon)
 
     def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
-        order, recycle = fleet.blueprint.order, self.staffing.recycle
-        scribe = fleet.crew.scribe
         return Session(
-            self.name,
+            fleet.blueprint,
             process,
             self.owner,
-            order,
             self.counters,
-            scribe,
+            self.history,
+            fleet.crew.scribe,
             fleet,
             grace=self.staffing.grace,
-            max_calls=recycle.max_calls,
+            max_calls=self.staffing.recycle.max_calls,
             replica=seat,
         )
 
     def _on_death(self, session: Session) -> None:
         """On the monitor thread, before any caller hears of it."""
-        if session.life.state != DRAINING and not self._closed:
+        if session.crashed and session.report is not None and not self._closed:
             self.counters.crashes += 1
             self.last_crash = session.report
+            self.history.note(session.report, session.scribe)
 
     # ------------------------------------------------------------------ checks
 
@@ -155,6 +156,8 @@ class Deployment:
     # ------------------------------------------------------------------ the truth
 
     def health(self) -> Health:
+        if os.getpid() != self._process:  # a forked copy: the workers are the original's
+            return Health(SHUT, None, 0.0, self._restarts, self.last_crash)
         fleet = self._fleet
         sessions = [] if fleet is None or self._closed else fleet.sessions()
         workers = tuple(_health_of(session) for session in sorted(sessions, key=lambda one: one.replica))
@@ -200,7 +203,7 @@ class Deployment:
         self.owner.arena.close()
 
     def let_go_after_fork(self) -> None:
-        """A copy of our end of a channel would hide the application's death from its worker."""
+        """In a forked copy of the application: what was borrowed is the original's to give back."""
         for fleet in self._fleets():
             fleet.let_go_after_fork()
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from isopod.ipc.errors import Closed, IsopodError, WorkerTimeout, WorkerUnavailable
 from isopod.runtime import supervisor, wear
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.circuit import CLOSED, OPEN, PROBING, Circuit
+from isopod.runtime.circuit import OPEN, PROBING, Circuit
 from isopod.runtime.deaths import start_error
 from isopod.runtime.interface import Interface
 from isopod.runtime.launch import Launch
 from isopod.runtime.lifecycle import BACKING_OFF, BROKEN, READY, STARTING, STOPPED
-from isopod.runtime.process import WorkerProcess
+from isopod.runtime.process import CLOSED, GARBAGE, WorkerProcess
 from isopod.runtime.resources import pin
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
@@ -203,7 +203,7 @@ class Fleet:
         with self._changed:
             launch = self._launch_of(session)
             if launch is None or self._closed:
-                session.process.kill("the model was closed")
+                session.process.kill(CLOSED)
                 return
             self._launches.remove(launch)
             launch.over()
@@ -329,14 +329,17 @@ class Fleet:
     def sessions(self) -> list[Session]:
         """All that live, whatever they are at."""
         with self._changed:
-            return [*self._loaded(), *self._starting(), *self._retiring]
+            return self._all()
+
+    def _all(self) -> list[Session]:
+        return [*self._loaded(), *self._starting(), *self._retiring]
 
     def state(self) -> str:
         """The best that can be said of any of them: what a caller would meet now."""
         with self._changed:
             if self.ready() is not None:
                 return READY
-            if self._circuit.state != CLOSED:
+            if not self._circuit.closed:
                 return BROKEN
             for launch in self._launches:
                 return STARTING if launch.session is None else launch.session.life.state
@@ -354,7 +357,7 @@ class Fleet:
             self._retiring.update(loaded, starting)
             self._changed.notify_all()
         for session in starting:
-            session.process.kill("the model was closed")
+            session.process.kill(CLOSED)
         for session in loaded:
             session.drain()
 
@@ -365,7 +368,7 @@ class Fleet:
         alive = self.sessions()
         for session in alive:
             if not session.exited.wait(max(0.0, until - time.monotonic())):
-                session.process.kill("the model was closed")
+                session.process.kill(CLOSED)
         for session in alive:
             if session.exited.wait(_FAREWELL):
                 session.flight.finish()
@@ -375,10 +378,10 @@ class Fleet:
         """End all, and wait for nobody."""
         self.retire()
         for session in self.sessions():
-            session.process.kill("its model was let go")
+            session.process.kill(GARBAGE)
 
     def let_go_after_fork(self) -> None:
-        for session in self.sessions():
+        for session in self._all():  # the lock may have been held by a thread that there is no copy of
             session.let_go_after_fork()
 
 

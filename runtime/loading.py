@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from isopod.ipc.errors import SpecError
@@ -14,6 +15,7 @@ from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import BuildEvent, Env
 from isopod.runtime.health import Health
+from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.resources import Threads, affinity, thread_counts
@@ -46,6 +48,7 @@ def load(
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
+    crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
     """Load a model into a process of its own, and return once it is ready to be called.
 
@@ -68,6 +71,9 @@ def load(
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
     such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
 
+    ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
+    written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
+
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
     loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``. ::
 
@@ -79,22 +85,25 @@ def load(
         raise SpecError(f"model {label!r}: give env or python, not both")
     _check_limits(label, timeout, load_timeout, grace, memory_limit)
     where = environment(env if env is not None else python)
-    try:
-        recycle = Recycle(max_rss, max_calls, max_age)
-        places = affinity(cpus, workers)
-        staffing = Staffing(
-            workers, standby, retries, max_waiting, min(grace, FOREVER), places, restart or Restart(), recycle
-        )
+    with _told_of(label):
+        recycle, places = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers)
+        patience = min(grace, FOREVER)
+        staffing = Staffing(workers, standby, retries, max_waiting, patience, places, restart or Restart(), recycle)
         counts = thread_counts(threads)
+    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+    blueprint = source.blueprint()  # first: nothing is started before its environment is there
+    deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
+    deployment.start(blueprint)
+    return supervisor.register(Model(deployment, source, timeout))
+
+
+@contextlib.contextmanager
+def _told_of(label: str) -> Iterator[None]:
+    """What is wrong is said of the model."""
+    try:
+        yield
     except SpecError as error:
         raise SpecError(f"model {label!r}: {error}") from None
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
-    blueprint = source.blueprint()
-    deployment = Deployment(label, staffing, memory_limit)
-    deployment.start(blueprint)
-    model = Model(deployment, source, timeout)
-    supervisor.register(model)
-    return model
 
 
 def _check_limits(label: str, timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:

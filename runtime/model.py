@@ -259,6 +259,7 @@ class Model:
 
     def stats(self) -> Stats:
         """Counters and latencies since the model was loaded."""
+        self._deployment.check_process()
         counters, arena = self._deployment.counters, self._deployment.owner.arena
         times = counters.times.copy()
         start = self._deployment.start_times
@@ -304,7 +305,7 @@ class Model:
         self._deployment.close(timeout)
 
     def let_go_after_fork(self) -> None:
-        """In a forked copy of the application: give up what would keep the worker alive after the original's end."""
+        """In a forked copy of the application: the worker, and what it lent, are the original's."""
         self._finalizer.detach()
         self._deployment.let_go_after_fork()
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from isopod.runtime.logs import FaultLog, LineLog, RecordLog
-from isopod.runtime.process import WorkerProcess, read_available
+from isopod.runtime.process import APPLICATION_ENDED, WorkerProcess, read_available
 from isopod.runtime.scribe import Outlet, Scribe
 
 _logger = logging.getLogger("isopod")
@@ -129,6 +129,12 @@ class Monitor:
         os.close(self._wake_read)
         os.close(self._wake_write)
 
+    def let_go_after_fork(self) -> None:
+        """In a forked copy of the application, which has no such thread: give its descriptors back."""
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"\0")
@@ -138,7 +144,7 @@ class Monitor:
             self._turn()
         self._take_orders()
         for worker in self._watched:
-            worker.kill("the application ended")
+            worker.kill(APPLICATION_ENDED)
         while self._watched and time.monotonic() < self._stopping:
             self._turn()
 

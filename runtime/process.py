@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,16 @@ from isopod.ipc.errors import SpecError
 
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's bootstrap
 _READ_CHUNK = 65_536
+# Reasons to end a worker that are no fault of anybody's: such an end is not reported as a crash.
+CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED = (
+    "the model was closed", "its model was garbage", "its load was given up", "the application ended",
+)  # fmt: skip
+FAREWELLS = frozenset((CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED))
+
+# RACE fork in mid-change: held while a worker's descriptors are opened or closed, and while this process is forked. So
+# the copy knows which of them it has, whoever was at work on them, and even before a model or a session knows of them.
+_changing = threading.Lock()
+_running: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
 
 
 @dataclass(eq=False)
@@ -36,6 +48,7 @@ class WorkerProcess:
     stderr: int
     faults: int
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
+    inherited_peak: int  # kilobytes; see ``reap``
     end_reason: str = field(default="")
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -59,29 +72,38 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> tuple[int | None, int]:
-        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else."""
+        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else.
+
+        A process takes over the peak of the one that it was forked from, so what is not above ours tells nothing: 0.
+        """
         try:
             _, status, usage = os.wait4(self.pid, 0)
         except ChildProcessError:
             self.popen.returncode = 0
             return None, 0
         self.popen.returncode = os.waitstatus_to_exitcode(status)
-        return self.popen.returncode, usage.ru_maxrss * 1024
+        return self.popen.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > self.inherited_peak else 0
 
     def close(self) -> None:
         """Give all descriptors back."""
-        self.let_go()
-        with self._putting_away:
-            pidfd, self.pidfd = self.pidfd, -1
-        for descriptor in (pidfd, self.stdout, self.stderr, self.faults):
-            os.close(descriptor)
+        with _changing:
+            with self._putting_away:
+                pidfd, self.pidfd = self.pidfd, -1
+            self._close(pidfd)
 
-    def let_go(self) -> None:
-        """Close what the worker lives by. In a forked copy of the application too, or it hides the original's death."""
+    def let_go_after_fork(self) -> None:
+        """In a forked copy of the application: what the worker lives by is the original's, and hides its death here."""
+        self._putting_away = threading.Lock()  # it may have been held by a thread that there is no copy of
+        pidfd, self.pidfd = self.pidfd, -1
+        self._close(pidfd)
+
+    def _close(self, pidfd: int) -> None:
+        _running.discard(self)
         self.control.close()
-        if self.lifeline >= 0:
-            os.close(self.lifeline)
-            self.lifeline = -1
+        for descriptor in (self.lifeline, pidfd, self.stdout, self.stderr, self.faults):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.lifeline = self.stdout = self.stderr = self.faults = -1
 
     def _signal(self, number: int) -> None:
         # Once put away, the descriptor's number may be that of another worker's: RACE late kill.
@@ -109,7 +131,7 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
 
     Raises ``SpecError`` where the interpreter cannot be executed.
     """
-    with contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
+    with _changing, contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
         ours, theirs = socket.socketpair()
         failed.callback(ours.close)
         always.callback(theirs.close)
@@ -148,7 +170,9 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
         failed.callback(popen.wait)
         failed.callback(popen.kill)
-        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak)
+        _running.add(process)
         failed.pop_all()
         return process
 
@@ -163,3 +187,12 @@ def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
 def folder_of(room: str) -> Path:
     """Where ``ipc`` or ``opeworker`` lies: side by side when installed, and in the source tree alike."""
     return Path(next(iter(isopod.ipc.__path__))).resolve().parent / room
+
+
+def _after_fork() -> None:
+    _changing.release()
+    for process in list(_running):
+        process.let_go_after_fork()
+
+
+os.register_at_fork(before=_changing.acquire, after_in_parent=_changing.release, after_in_child=_after_fork)

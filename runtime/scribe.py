@@ -134,7 +134,7 @@ class Scribe:
 
     def __init__(self) -> None:
         self.changed = threading.Condition(threading.Lock())
-        self._entries: deque[_Entry] = deque()
+        self._entries: deque[_Entry | Callable[[], None]] = deque()
         self._dropping: list[Outlet] = []  # in the order in which their notices are due
         self._children: dict[str, set[str]] = {}  # names of models' own loggers, by that of the worker
         self._overrun: set[str] = set()  # those that have no room for more
@@ -148,6 +148,12 @@ class Scribe:
         entry.outlet.nbytes += entry.nbytes
         self._entries.append(entry)
         self.changed.notify()
+
+    def run(self, task: Callable[[], None]) -> None:
+        """Have something done here that may take its time, such as writing to a disk. Never waits, must not raise."""
+        with self.changed:
+            self._entries.append(task)
+            self.changed.notify()
 
     def expect_notice(self, outlet: Outlet) -> None:
         """An outlet begins to drop. ``changed`` is held."""
@@ -169,6 +175,9 @@ class Scribe:
                 entry = self._next()
             if entry is None:
                 return
+            if not isinstance(entry, _Entry):
+                entry()
+                continue
             if entry.told is not None:
                 self._tell(entry, entry.told)
             for line in entry.lines:
@@ -176,7 +185,7 @@ class Scribe:
                 if (text or not line.strip()) and not self._abandoned:  # codes alone are nothing to be seen
                     self._log(entry, entry.outlet.logger, entry.level, text, (f"<{entry.stream}>", 0, None))
 
-    def _next(self) -> _Entry | None:
+    def _next(self) -> _Entry | Callable[[], None] | None:
         """What to write next; None when all is written and we are to stop. ``changed`` is held."""
         while True:
             while self._dropping and (self._stopping or self._dropping[0].notice_at <= time.monotonic()):
@@ -186,8 +195,9 @@ class Scribe:
                 outlet.dropped = 0
             if self._entries:
                 entry = self._entries.popleft()
-                entry.outlet.lines -= entry.counted
-                entry.outlet.nbytes -= entry.nbytes
+                if isinstance(entry, _Entry):
+                    entry.outlet.lines -= entry.counted
+                    entry.outlet.nbytes -= entry.nbytes
                 return entry
             if self._stopping:
                 return None

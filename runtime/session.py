@@ -17,15 +17,18 @@ from isopod.ipc.errors import InternalError, IsopodError, ProtocolError
 from isopod.ipc.protocol import Message
 from isopod.ipc.transfer import ArenaOwner, Outbound
 from isopod.runtime import deadlines
+from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
-from isopod.runtime.control import Control, LoadOrder, checked_interface
+from isopod.runtime.control import Control, checked_interface
 from isopod.runtime.deaths import ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
+from isopod.runtime.history import History
 from isopod.runtime.intake import Intake
-from isopod.runtime.lifecycle import LOADING, READY, STARTING, Lifecycle
+from isopod.runtime.lifecycle import DRAINING, LOADING, READY, STARTING, Lifecycle
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
-from isopod.runtime.process import WorkerProcess
+from isopod.runtime.oom import Gauge
+from isopod.runtime.process import CLOSED, FAREWELLS, WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.scribe import Scribe
 from isopod.runtime.stats import Counters
@@ -55,11 +58,11 @@ class Session:
 
     def __init__(
         self,
-        name: str,
+        blueprint: Blueprint,
         process: WorkerProcess,
         owner: ArenaOwner,
-        order: LoadOrder,
         counters: Counters,
+        history: History,
         scribe: Scribe,
         listener: Listener,
         *,
@@ -67,8 +70,11 @@ class Session:
         max_calls: int | None = None,
         replica: int = 0,
     ) -> None:
-        self.name = name
+        name = self.name = blueprint.order.name
+        self.origin = blueprint.origin
+        self.history = history
         self.replica = replica
+        self.scribe = scribe
         self.grace = grace  # seconds
         self.process = process
         self.life = Lifecycle()
@@ -77,12 +83,15 @@ class Session:
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
         self.overdue = False  # it was ended because it was not ready in time
+        self.crashed = False  # it died, and was not meant to
         self.blameless = False  # it was ended for a reason of the application's own
         self.poisoned = False  # it was killed by a call that had killed another one before
         self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
         self.answered = 0
-        self._order = order
+        self.answered_ns = 0  # when the last answer was taken in
+        self._memory = Gauge(process.pid)
+        self._order = blueprint.order
         self._listener = listener
         self._wears_out_at = max_calls
         self._counters = counters
@@ -139,9 +148,11 @@ class Session:
         self.control.grow_outbox(nbytes, self._order.memory_limit)
 
     def on_exit(self, status: int | None, peak_rss: int) -> None:
+        memory = self._memory.finding(status, bool(self.process.end_reason), peak_rss, [*self.watch.stderr.tail])
         with self.flight.lock:
-            self.report = report_of(self, status, peak_rss)
-            running = next(iter(self.flight.sent.values()), None)
+            self.report = report_of(self, status, peak_rss, memory)
+            self.crashed = self.life.state != DRAINING and self.report.reason not in FAREWELLS
+            running = self.flight.running()
             self.poisoned = running is not None and running.attempt > 1
         # Before any caller can see it: health, and who takes the next call, are up to date by then.
         self._listener.on_ended(self)
@@ -316,7 +327,8 @@ class Session:
         _, started, finished, copied = call.stamps
         if copied:
             counters.add_copied_out(copied)
-        counters.times.append((time.monotonic_ns() - call.submitted_ns, max(0, finished - started)))
+        self.answered_ns = time.monotonic_ns()
+        counters.times.append((self.answered_ns - call.submitted_ns, max(0, finished - started)))
 
     def _settle_all(self) -> None:
         """The worker is dead: take in what it still answered, then tell everybody else."""
@@ -351,7 +363,7 @@ class Session:
         try:
             self.control.send("drain")
         except (OSError, ProtocolError):
-            self.process.kill("the model was closed")
+            self.process.kill(CLOSED)
 
     def give_up(self, reason: str, *, blameless: bool = False) -> None:
         """End it now, and see it gone. ``blameless``: nothing that it or its model did is the reason."""
@@ -360,9 +372,8 @@ class Session:
         self.exited.wait()
 
     def let_go_after_fork(self) -> None:
-        """In a forked copy of the application: what we have open and borrowed is the original's."""
+        """In a forked copy of the application: what we have borrowed is the original's to give back."""
         self._borrowed.forked = True
-        self.process.let_go()
 
     def _dispose(self) -> None:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""

@@ -1,7 +1,7 @@
 """The threads that serve all workers of this application: one spawns, one watches, one keeps time, one writes logs.
 
-They start with the first worker and stay; ``shutdown`` ends every worker and all threads, and a later load starts them
-afresh. The *spawner* exists because a parent-death signal, where it must serve, follows the thread that
+They start with the first worker and stay; ``shutdown`` ends every worker and all threads, and runs by itself at the end
+of the application. The *spawner* exists because a parent-death signal, where it must serve, follows the thread that
 spawned the child.
 """
 
@@ -16,8 +16,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from isopod.ipc.errors import Closed
 from isopod.runtime import process
 from isopod.runtime.environment.store import home
 from isopod.runtime.keeper import Keeper
@@ -103,6 +104,7 @@ class _Threads:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.owner = os.getpid()
+        self.ending = False  # the application is
         self.crew: Crew | None = None
         self.models: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -111,16 +113,22 @@ _threads = _Threads()
 
 
 def crew() -> Crew:
-    """The threads, started if need be."""
+    """The threads, started if need be. Raises ``Closed`` where a daemon thread asks at the end of the application."""
     with _threads.lock:
+        if _threads.ending:
+            raise Closed("the application is ending: no worker can be started any more")
         if _threads.crew is None:
             _threads.crew = Crew(Spawner(), Monitor(), Keeper(), Scribe())
         return _threads.crew
 
 
-def register(model: Any) -> None:
+_Model = TypeVar("_Model")
+
+
+def register(model: _Model) -> _Model:
     """Have a model closed at the end of the application. It is not kept alive by this."""
     _threads.models.add(model)
+    return model
 
 
 def models() -> list[Any]:
@@ -129,7 +137,7 @@ def models() -> list[Any]:
 
 
 def shutdown() -> None:
-    """Close every model and end the threads. Runs by itself at the end of the application."""
+    """Close every model and end the threads. A later load starts them afresh."""
     if _threads.owner != os.getpid():
         return
     for model in list(_threads.models):
@@ -143,14 +151,32 @@ def shutdown() -> None:
         ended.scribe.stop()
 
 
+def _at_exit() -> None:
+    """The end of the application: every thread that may still be in a call is a daemon, whose error nobody handles."""
+    if _threads.owner != os.getpid():
+        return
+    with _threads.lock:
+        _threads.ending = True
+    shown = threading.excepthook
+
+    def show(failed: threading.ExceptHookArgs) -> None:
+        if not isinstance(failed.exc_value, Closed):  # it closes under every one of them: no traceback for each
+            shown(failed)
+
+    threading.excepthook = show
+    shutdown()
+
+
 def _forget_after_fork() -> None:
     """In a forked copy: none of the threads exist there, and no worker is its own."""
     global _threads
-    models = list(_threads.models)
+    models, crew = list(_threads.models), _threads.crew
     _threads = _Threads()
+    if crew is not None:
+        crew.monitor.let_go_after_fork()
     for model in models:
         model.let_go_after_fork()
 
 
-atexit.register(shutdown)
+atexit.register(_at_exit)
 os.register_at_fork(after_in_child=_forget_after_fork)

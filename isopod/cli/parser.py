@@ -72,6 +72,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from isopod.cli import doctor
 
         return doctor.run(Screen(), as_json=arguments.json)
+    if arguments.command == "report":
+        from isopod.cli import report
+
+        return report.run(Screen(), arguments.file, as_json=arguments.json)
     if arguments.command is None:
         parser.print_help()
         return 0
@@ -106,5 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Pythons, shared memory, cores, and the store of built environments.",
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
+    report = commands.add_parser(
+        "report",
+        help="read a crash report that was saved",
+        description="Show a file that CrashReport.save, load(..., crash_reports=FOLDER) or ISOPOD_CRASH_REPORTS wrote.",
+    )
+    report.add_argument("file", metavar="FILE")
+    report.add_argument("--json", action="store_true", help="for a program to read")
     commands.add_parser("version", help="the version of isopod, and of the Python it runs on")
     return parser

@@ -114,6 +114,15 @@ def _served(prefix: Path, interpreter: Interpreter, env: Env, key: str, *, cache
 _finding_uv = threading.Lock()
 
 
+def _unlock_after_fork() -> None:
+    """In a forked copy of the process there is no thread that could still release it."""
+    global _finding_uv
+    _finding_uv = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 def _uv() -> str:
     try:
         with _finding_uv:

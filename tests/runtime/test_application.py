@@ -3,65 +3,21 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from application import MODELS, Application, gone
 
 import isopod
-
-MODELS = Path(__file__).resolve().parent.parent / "models"
-GUARD = 60.0  # seconds: a hang guard
-
-HEADER = f"""
-import os, signal, sys, threading, time, gc
-import numpy as np
-import isopod
-MODELS = {str(MODELS)!r}
-def tell(*words):
-    print(*words, flush=True)
-def load(**options):
-    return isopod.load(MODELS + "/basic.py:Swiss", **options)
-"""
-
-
-class Application:
-    """A program that uses isopod, in a process of its own."""
-
-    def __init__(self, program: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HEADER + program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
-
-    def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=GUARD)
-        return self.process.returncode, out, err
 
 
 def _quick_first(cases: Iterable[str], quick: int) -> list[Any]:
     """A whole application for each takes its time: all but the first few are for the full run."""
     return [case if index < quick else pytest.param(case, marks=pytest.mark.slow) for index, case in enumerate(cases)]
-
-
-def gone(pid: int) -> None:
-    """Until a process is dead: it follows its parent by itself."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    dead, _, _ = select.select([descriptor], [], [], GUARD)
-    os.close(descriptor)
-    assert dead, f"process {pid} is still there"
 
 
 def nothing_in_shared_memory() -> None:
