@@ -77,7 +77,7 @@ def _effort(options: argparse.Namespace) -> Effort:
     if options.quick:
         seconds = options.seconds or _QUICK_SECONDS
         return Effort(options.calls, seconds, 8 << 20, 0.25, 3600.0, first_and_last=1, samples=10)
-    return Effort(options.calls, options.seconds, LARGEST, 0.8, 8.0, first_and_last=3, samples=24)
+    return Effort(options.calls, options.seconds, LARGEST, 1.5, 10.0, first_and_last=3, samples=24)
 
 
 @contextlib.contextmanager

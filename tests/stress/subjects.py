@@ -19,7 +19,7 @@ from stress.content import Maker, Request
 
 _FILE = Path(__file__).resolve().parent / "models.py"
 _TARGETS = {"plain": "plain", "moody": "Moody", "keeper": "Keeper", "steady": "Keeper", "guest": "Keeper"}
-_LIMITS = {"keeper": 256 << 20, "guest": 128 << 20}  # bytes of shared memory: so little that it is full now and then
+_LIMITS = {"keeper": 100 << 20, "guest": 80 << 20}  # bytes of shared memory: so little that it is full now and then
 _LIMIT = 1 << 30
 _HANG = 3600.0  # seconds
 MEMORY = ["shared", "in_place", "view", "keep", "hand_over", "twice", "text", "plain"]
