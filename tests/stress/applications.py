@@ -60,6 +60,7 @@ class ApplicationKills:
                 env={**os.environ, "PYTHONPATH": str(_ROOT / "tests"), "TMPDIR": folder},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                start_new_session=True,  # a Ctrl-C is not meant for it
             )
             try:
                 victim.wait(self._random.uniform(0.2, _LONGEST))
