@@ -24,6 +24,7 @@ from stress.ledger import Ledger
 from stress.subjects import Subject
 
 _OVERDUE = 60.0  # seconds: no deadline and no stop is as long, so such a call hangs
+_FAREWELL = 30.0  # seconds for callers and harms to end
 _NAMES = ("plain", "moody", "keeper", "steady")
 _UP_AGAIN = 100  # attempts to have an answer of a model while it is still being killed
 
@@ -102,8 +103,8 @@ class Soak:
         harms = [self._start(self.killer.run), self._start(self.applications.run)]
         try:
             taken = 0
-            while any(one.is_alive() for one in callers):
-                callers[0].join(0.5)
+            while alive := [one for one in callers if one.is_alive()]:
+                alive[0].join(0.5)
                 self.seconds = time.monotonic() - began
                 self._watch()
                 if self._done() * effort.samples >= taken + 1 and not self.ledger.over:
@@ -114,8 +115,10 @@ class Soak:
             self.ledger.end()
             self.killer.stop()
             self.applications.stop()
+            until = time.monotonic() + _FAREWELL
+            for thread in (*callers, *harms):  # after Ctrl-C too: before their models are closed
+                thread.join(max(0.0, until - time.monotonic()))
         for thread in (*callers, *harms):
-            thread.join(_OVERDUE)
             if thread.is_alive():
                 raise Stuck(f"{thread.name} does not end")
         self.seconds = time.monotonic() - began
