@@ -62,8 +62,9 @@ BOUNDS = {
 class Flatness:
     """The samples, by figure."""
 
-    def __init__(self, subjects: Sequence[Subject]) -> None:
+    def __init__(self, subjects: Sequence[Subject], spares: int) -> None:
         self.samples: dict[str, list[float]] = {}
+        self._spares = spares  # workers beyond the first of each model: they may or may not have had a future
         self._subjects = subjects
         self._steady = next(one for one in subjects if one.name == "steady")
 
@@ -108,7 +109,8 @@ class Flatness:
             quarter = max(2, len(samples) // 4)
             early, late = statistics.median(warm[:quarter]), statistics.median(samples[-quarter:])
             bound = BOUNDS[name]
-            if late - early > max(bound.absolute, bound.share * early):
+            absolute = bound.absolute + (self._spares if name == "threads" else 0)
+            if late - early > max(absolute, bound.share * early):
                 unit = bound.unit
                 found.append(f"{name} grew from {early / unit:,.1f} to {late / unit:,.1f} (medians)")
         return found
@@ -118,13 +120,13 @@ def names_in_shared_memory() -> set[str]:
     return {name for name in os.listdir("/dev/shm") if "isopod" in name}
 
 
-def quiet(seconds: float) -> None:
-    """Give what is ending a moment: threads of dead sessions, children that are being reaped."""
+def quiet(seconds: float, workers: int) -> None:
+    """Give what is ending or starting a moment: threads of dead sessions, and each of ``workers`` processes."""
     until = time.monotonic() + seconds
     last = None
     while time.monotonic() < until:
         now = (threading.active_count(), len(psutil.Process().children()))
-        if now == last:
+        if now == last and now[1] == workers:
             return
         last = now
         time.sleep(0.05)  # between two looks that must be alike: an end of a thread has no event

@@ -24,6 +24,7 @@ from stress.ledger import Ledger
 from stress.subjects import Subject
 
 _OVERDUE = 60.0  # seconds: no deadline and no stop is as long, so such a call hangs
+_SETTLING = 5.0  # seconds for what is ending or starting when all is quiet
 _FAREWELL = 30.0  # seconds for callers and harms to end
 _NAMES = ("plain", "moody", "keeper", "steady")
 _UP_AGAIN = 100  # attempts to have an answer of a model while it is still being killed
@@ -71,7 +72,7 @@ class Soak:
         with census.supervisor_at_rest():
             self._kill_applications()
             self.subjects += [subjects.load(name, **self._options) for name in _NAMES]
-            self.flatness = Flatness(self.subjects)
+            self.flatness = Flatness(self.subjects, self._spares())
             self.killer.targets += [one for one in self.subjects if one.under_fire]
             try:
                 self._traffic()
@@ -83,6 +84,11 @@ class Soak:
         self.ledger.settle()
         for line in [*census.left_over(before), *self.flatness.violations()]:
             self.ledger.violate(line)
+
+    def _spares(self) -> int:
+        """Workers beyond the first of each model."""
+        each = max(0, self._options.get("workers", 0) - 1) + self._options.get("standby", 0)
+        return each * sum(one.under_fire for one in self.subjects)
 
     def _kill_applications(self) -> None:
         for number in range(self.effort.first_and_last):
@@ -162,7 +168,7 @@ class Soak:
             with self.killer.striking, self.applications.running:
                 for one in self.subjects:
                     self._wake(one)
-                quiet(2.0)
+                quiet(_SETTLING, len(self.subjects) + self._spares())
                 self.flatness.sample()
         finally:
             self.ledger.resume()
