@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 pytho
 # An interpreter that is gone takes its venv with it.
 $(shell test -x $(BIN)/python || rm -f $(USER_STAMP) $(DEV_STAMP))
 
-.PHONY: help demo test quick check fix bench clean links
+.PHONY: help demo test quick check fix bench stress clean links
 
 help:
 	@echo 'isopod: each machine-learning model in a process of its own, called like a local function'
@@ -33,6 +33,7 @@ help:
 	@echo '  make check   what needs no run: style, types, and the architecture'
 	@echo '  make fix     let ruff put the style right'
 	@echo '  make bench   the numbers of this machine'
+	@echo '  make stress  a million calls while workers and applications are killed (S=--quick: half a minute)'
 	@echo '  make clean   remove .venv and every other thing that was made here'
 	@echo
 	@echo 'Each makes what it needs in .venv first. PYTHON=/path/to/python chooses the interpreter (3.10 or later).'
@@ -62,6 +63,9 @@ fix: $(DEV_STAMP)
 
 bench: $(USER_STAMP)
 	@$(BIN)/python -m benchmarks
+
+stress: $(USER_STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m stress $(S)
 
 clean:
 	@rm -rf .venv .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

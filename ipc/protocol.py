@@ -5,9 +5,9 @@
     spawned ──hello──▶ greeted ──attach──▶ attached ──load──▶ loading ──ready──▶ ready ──drain──▶ draining ──bye──▶ over
                                                                  └────failed────▶ over
 
-``segment`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment`` or ``refuse``,
-while loading, ready and draining, and so may ``log`` (child), which nobody answers. A message that the table does not
-allow raises ``ProtocolError`` and changes nothing.
+``segment`` and ``forget`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment``
+or ``refuse``, while loading, ready and draining, and so may ``log`` (child), which nobody answers. A message that the
+table does not allow raises ``ProtocolError`` and changes nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ FORMS = {
     "hello": Form(CHILD, {"version": int, "pid": int, "python": str}),
     "attach": Form(PARENT, {"version": int}, 4),  # control segments in and out, doorbells in and out
     "segment": Form(PARENT, {"index": int, "outbox": bool}, 1),
+    "forget": Form(PARENT, {"index": int}),  # a segment that is no more; its number is not used again
     "load": Form(
         PARENT,
         {
@@ -73,14 +74,17 @@ TRANSITIONS = {
     ("spawned", "hello"): "greeted",
     ("greeted", "attach"): "attached",
     ("attached", "segment"): "attached",
+    ("attached", "forget"): "attached",
     ("attached", "load"): "loading",
     ("loading", "segment"): "loading",
+    ("loading", "forget"): "loading",
     ("loading", "grow"): "loading",
     ("loading", "log"): "loading",
     ("loading", "refuse"): "loading",
     ("loading", "ready"): "ready",
     ("loading", "failed"): "over",
     ("ready", "segment"): "ready",
+    ("ready", "forget"): "ready",
     ("ready", "grow"): "ready",
     ("ready", "log"): "ready",
     ("ready", "refuse"): "ready",
@@ -88,10 +92,12 @@ TRANSITIONS = {
     ("draining", "grow"): "draining",
     ("draining", "log"): "draining",
     ("draining", "segment"): "draining",
+    ("draining", "forget"): "draining",
     ("draining", "refuse"): "draining",
     ("draining", "bye"): "over",
     # The parent may speak before it has read that the child is done.
     ("over", "segment"): "over",
+    ("over", "forget"): "over",
     ("over", "drain"): "over",
     ("over", "refuse"): "over",
 }

@@ -54,6 +54,8 @@ class Link:
                 self._attach(message)
             elif message.name == "segment":
                 self._add_segment(message)
+            elif message.name == "forget":
+                self._forget_segment(message.fields["index"])
             elif message.name == "load":
                 return message
 
@@ -83,6 +85,8 @@ class Link:
                 with self._changed:
                     if message.name == "segment":
                         self._add_segment(message)
+                    elif message.name == "forget":
+                        self._forget_segment(message.fields["index"])
                     elif message.name == "refuse":
                         self._refused += 1
                     elif message.name == "drain":
@@ -141,6 +145,13 @@ class Link:
         self._indices[id(segment)] = index
         if message.fields["outbox"]:
             self._outbox.append(index)
+
+    def _forget_segment(self, index: int) -> None:
+        """Its last array is gone on the parent's side, so no record speaks of it any more."""
+        segment = self._segments.pop(index, None)
+        if segment is None or index in self._outbox:
+            raise ProtocolError(f"segment {index} cannot be forgotten")
+        del self._indices[id(segment)]
 
     def _take_descriptor(self) -> int:
         if not self._descriptors:

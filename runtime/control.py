@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +39,12 @@ class Unreachable(ProtocolError):
 
 
 class Control:
-    """Speaks the protocol to one worker, and numbers the segments that the worker has been given."""
+    """Speaks the protocol to one worker, and numbers the segments that the worker has been given.
+
+    Segments for inputs are held weakly: an output of another model may be sent here, and its segment, which that
+    model's worker wrote, must not live on because of that when that worker is dead. While an array in it is alive, on
+    whichever side, the segment is, too; with the last of them the worker is told to forget it.
+    """
 
     def __init__(self, process: WorkerProcess, handle: Callable[[Message], None]) -> None:
         self._process = process
@@ -45,9 +52,11 @@ class Control:
         self._conversation = protocol.Conversation(protocol.PARENT)
         self._frames = channel.FrameBuffer()
         self._lock = threading.RLock()
-        self._segments: dict[int, Segment] = {}
-        self._indices: dict[int, int] = {}
-        self._outbox: set[int] = set()
+        self._inputs: dict[int, weakref.ref[Segment]] = {}
+        self._outbox: dict[int, Segment] = {}
+        self._indices: dict[int, int] = {}  # by id of the segment; an entry goes before its id can be used again
+        self._given = 0  # how many segments it has ever had
+        self._gone: deque[int] = deque()  # numbers of segments that the worker is yet to forget
 
     def close(self) -> None:
         """The worker is dead: what it said is heard, and whoever listened is let go."""
@@ -84,6 +93,8 @@ class Control:
 
     def index_of(self, segment: Segment) -> int | None:
         """The worker's number for a segment, which is handed over if it does not have it yet; None if it cannot be."""
+        if self._gone:
+            self._forget()
         index = self._indices.get(id(segment))
         if index is not None:
             return index
@@ -111,17 +122,21 @@ class Control:
         self.give_outbox(segment)
 
     def _give(self, segment: Segment, *, outbox: bool) -> int | None:
-        index = len(self._segments) + 1
+        # RACE early record: a record may overtake this message, and a number that is used again would then be taken for
+        # the old segment's. So each has a number of its own.
+        index = self._given + 1
         if index >= layout.MAX_SEGMENTS:
             return None
         try:
             descriptor = segment.duplicate()  # another model's segment may be closed at this very moment
         except OSError:
             return None
+        self._given = index
         # Known here before it is known there: the worker may answer with it while this thread is still sending.
-        self._segments[index] = segment
         if outbox:
-            self._outbox.add(index)
+            self._outbox[index] = segment
+        else:
+            self._inputs[index] = weakref.ref(segment, _noting(self._indices, id(segment), self._gone, index))
         try:
             self.send("segment", (descriptor,), index=index, outbox=outbox)
         except (OSError, ProtocolError) as error:
@@ -131,9 +146,20 @@ class Control:
         self._indices[id(segment)] = index
         return index
 
+    def _forget(self) -> None:
+        """Have the worker let go of segments that are no more. Raises ``Unreachable``."""
+        with self._lock:
+            while self._gone:
+                index = self._gone.popleft()
+                try:
+                    self.send("forget", index=index)
+                except (OSError, ProtocolError) as error:
+                    raise Unreachable("it does not read its control channel") from error
+                del self._inputs[index]
+
     def segment(self, index: int) -> Segment:
-        """The segment of that number. Raises ``ProtocolError`` if the worker was never given it."""
-        segment = self._segments.get(index)
+        """The segment of that number. Raises ``ProtocolError`` if the worker does not have it."""
+        segment = self._outbox.get(index) or self._inputs.get(index, _no_segment)()
         if segment is None:
             raise ProtocolError(f"segment {index} is not known")
         return segment
@@ -143,7 +169,21 @@ class Control:
         return index not in self._outbox
 
     def outbox(self) -> list[Segment]:
-        return [self._segments[index] for index in sorted(self._outbox)]
+        return list(self._outbox.values())
+
+
+def _no_segment() -> None:
+    """The place of a segment that is not there."""
+
+
+def _noting(indices: dict[int, int], key: int, gone: deque[int], index: int) -> Callable[[object], None]:
+    """What the end of a segment calls: at any moment, in any thread, so it waits for nothing."""
+
+    def note(_: object) -> None:
+        indices.pop(key, None)
+        gone.append(index)
+
+    return note
 
 
 def _unheard(_: Message) -> None:

@@ -51,7 +51,8 @@ def test_children_and_grandchildren_are_named_with_their_command() -> None:
     nested = "import subprocess, sys; subprocess.run(['sleep', '1000'], stdin=sys.stdin)"
     with subprocess.Popen([sys.executable, "-c", nested], start_new_session=True) as child:
         try:
-            while not psutil.Process(child.pid).children():
+            # Between its fork and its exec, the grandchild still has its parent's command.
+            while [one.name() for one in psutil.Process(child.pid).children()] != ["sleep"]:
                 assert child.poll() is None
             text = "\n".join(lines_now(before))
             assert f"children: pid {child.pid}" in text

@@ -21,6 +21,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "hello": {"version": 1, "pid": 4711, "python": "3.7.16"},
     "attach": {"version": 1},
     "segment": {"index": 3, "outbox": True},
+    "forget": {"index": 3},
     "load": {
         "name": "detector",
         "target": {"file": "/models/detector.py", "folder": "/models", "module": "", "attribute": "Detector"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,3 +144,33 @@ def test_a_bfloat16_input_that_is_returned() -> None:
         x = model.empty("x", 8, bfloat16)
         x[:] = 3
         assert (model(x=x)["x"] == x).all()
+
+
+def segments_of(pid: int | None) -> int:
+    """How many segments that some worker wrote its outputs into a process has mapped."""
+    return Path(f"/proc/{pid}/maps").read_text().count("isopod-outputs")
+
+
+def test_outputs_that_are_sent_on_do_not_keep_their_dead_workers_memory() -> None:
+    """With each worker that dies, a model writes into other segments: who was sent the old ones must forget them."""
+    with isopod.load(MODELS / "basic.py:Swiss") as first, isopod.load(MODELS / "basic.py:Swiss") as second:
+        most = 0
+        for number in range(1, 7):
+            x = first(do="shared")["whole"]
+            assert (second(do="double", x=x)["y"] == 2 * x).all()
+            assert second(do="keep", x=x[:2])["sum"] == x[:2].sum()
+            most = max(most, segments_of(second.health.pid))
+            before = x.copy()
+            pid = first.health.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            while first.health.pid == pid:
+                os.sched_yield()
+            assert (x == before).all()
+            assert (second(do="kept")["values"] == before[:2]).all()
+            second(do="let_go")
+            del x
+            assert second(do="double", x=np.ones(3))["y"].sum() == 6  # and now it may forget
+            assert number == 1 or segments_of(os.getpid()) <= 4
+        assert most <= 4
+        assert second.health.restarts == 0
