@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("isopod").propagate = False
     screen = Screen()
     screen.line(f"seed {seed}")
-    wanted = {name: getattr(options, name) for name in subjects.options()}
+    wanted = {name: getattr(options, name) for name in subjects.OPTIONS}
     soak = Soak(_effort(options), seed, wanted, _Teller().tell)
     complete = stuck = False
     try:
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", help="what is random follows from it; a new one each time if left out")
     parser.add_argument("--quick", action="store_true", help="about half a minute, with every kind of harm")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
-    for name in subjects.options():
+    for name in subjects.OPTIONS:
         parser.add_argument(
             f"--{name}", type=int, default=0, metavar="N", help=f"load the models under fire with {name}=N"
         )

@@ -7,7 +7,6 @@ grows old. *guest* is loaded and closed again and again.
 
 from __future__ import annotations
 
-import inspect
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,14 +96,13 @@ def _deadline(choose: random.Random) -> float | None:
 
 
 def load(name: str, **options: Any) -> Subject:
-    """Load one. Options that this isopod does not have are left out."""
-    known = inspect.signature(isopod.load).parameters
+    """Load one; ``options`` are for those that are killed again and again, which no circuit is to end."""
     under_fire = name in ("plain", "moody", "keeper")
-    given = {key: value for key, value in options.items() if key in known and value and under_fire}
-    model = isopod.load(f"{_FILE}:{_TARGETS[name]}", name=name, memory_limit=_LIMITS.get(name, _LIMIT), **given)
+    given = {key: value for key, value in options.items() if value and under_fire}
+    restart = isopod.Restart(max_restarts=None if under_fire else 0)
+    limit = _LIMITS.get(name, _LIMIT)
+    model = isopod.load(f"{_FILE}:{_TARGETS[name]}", name=name, memory_limit=limit, restart=restart, **given)
     return Subject(name, model, under_fire, retried=bool(given.get("retries")), may_close=name == "guest")
 
 
-def options() -> list[str]:
-    """Which of the options for more than one worker this isopod has."""
-    return [name for name in ("workers", "retries", "standby") if name in inspect.signature(isopod.load).parameters]
+OPTIONS = ("workers", "retries", "standby")

@@ -16,10 +16,11 @@ GUARD = 240.0  # seconds: a hang guard
 
 @pytest.mark.slow
 @pytest.mark.timeout(GUARD + 30)
-def test_nothing_is_lost_doubled_wrong_or_left_under_fire(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fleet", [[], ["--workers", "2", "--standby", "1", "--retries", "2"]], ids=["one", "fleet"])
+def test_nothing_is_lost_doubled_wrong_or_left_under_fire(tmp_path: Path, fleet: list[str]) -> None:
     figures = tmp_path / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-m", "stress", "--quick", "--json", str(figures)],
+        [sys.executable, "-m", "stress", "--quick", *fleet, "--json", str(figures)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
