@@ -1,8 +1,9 @@
-"""Leases through a real framework: torch in the child looks at inputs, keeps them, and returns views of them."""
+"""Through a real framework: torch in the child looks at inputs, keeps them and returns views, and has its threads."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +12,18 @@ import isopod
 from isopod import Env, EnvironmentBuildError
 
 
+def load(models: Path, **options: Any) -> isopod.Model:
+    try:
+        return isopod.load(models / "with_torch.py:Torch", env=Env(["torch==2.13.0", "numpy"]), **options)
+    except EnvironmentBuildError as error:
+        pytest.skip(f"torch 2.13.0 cannot be had here: {str(error).splitlines()[0]}")
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.timeout(900)
 def test_torch_keeps_what_it_looks_at(models: Path) -> None:
-    try:
-        model = isopod.load(models / "with_torch.py:Torch", env=Env(["torch==2.13.0", "numpy"]))
-    except EnvironmentBuildError as error:
-        pytest.skip(f"torch 2.13.0 cannot be had here: {str(error).splitlines()[0]}")
-    with model:
+    with load(models) as model:
         model(do="keep", x=np.full((3, 100), 5.0))
         for number in range(20):
             model(do="view", x=np.full((3, 100), float(number)))
@@ -36,3 +40,11 @@ def test_torch_keeps_what_it_looks_at(models: Path) -> None:
         assert views["view"].tolist() == array[1:].tolist()
         assert views["dlpack"].tolist() == array[:1].tolist()
         assert (model.stats().bytes_copied_in, model.stats().bytes_copied_out) == copied
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(900)
+def test_torch_has_the_threads_that_were_asked_for(models: Path) -> None:
+    with load(models, threads=isopod.Threads(within=3, between=2)) as model:
+        assert dict(model(do="threads")) == {"within": 3, "between": 2}
