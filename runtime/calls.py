@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from isopod.ipc import plain
+from isopod.ipc import record as records
 from isopod.ipc.errors import SpecError, WorkerCrashed
 from isopod.ipc.lent import Loan, contains
 from isopod.ipc.record import Tensor
+from isopod.ipc.transfer import Outbound
 from isopod.runtime.deaths import poison_error
 
 _numbers = itertools.count(1)
@@ -60,6 +63,19 @@ class Call:
         self.number = -1  # of its record in the ring, once it is sent
         self.sent_ns = 0
         self.stamps = (0, 0, 0, 0)
+
+    def place(self, outbound: Outbound, items: Any, room_by_ns: int) -> None:
+        """Copy in what must be copied. Raises ``SpecError``, ``ArenaFull``."""
+        self.tensors, self.kept, values = outbound.place_all(items, room_by_ns)
+        self.plain = plain.pack(values) if values else b""
+
+    def encode(self, spilled: Tensor | None = None) -> None:
+        """Make its record, or that of the block which holds the record. Raises ``SpecError``."""
+        stamps = (self.deadline_ns, self.submitted_ns, 0, 0)
+        if spilled is None:
+            self.record = records.encode(records.CALL, self.id, stamps, self.tensors, self.plain)
+        else:
+            self.record = records.encode(records.CALL, self.id, stamps, [spilled], flags=records.SPILLED)
 
     def find(self, tensor: Tensor) -> Loan | None:
         """The input that an output lies in, where a model returned a view of it."""

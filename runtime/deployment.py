@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import psutil
 
 from isopod.ipc.arena import Arena
-from isopod.ipc.errors import ArenaFull, Closed, Overloaded
+from isopod.ipc.errors import ArenaFull, Closed, Overloaded, SpecError
 from isopod.ipc.segment import Segment
-from isopod.ipc.transfer import ArenaOwner
+from isopod.ipc.transfer import ArenaOwner, Outbound
 from isopod.runtime.blueprint import Blueprint
+from isopod.runtime.calls import Call
 from isopod.runtime.fleet import Fleet
 from isopod.runtime.health import Health, WorkerHealth
 from isopod.runtime.history import History
@@ -37,6 +39,7 @@ class Deployment:
         self.counters = Counters()
         self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
         self.history = history
+        self._outbound = Outbound(self.owner, _any_number, self.counters.add_copied_in)
         self.last_crash: CrashReport | None = None
         self._unknown = Interface.unknown(name)
         self._fleet: Fleet | None = None
@@ -81,6 +84,15 @@ class Deployment:
             except Closed:
                 if fleet is self._fleet:
                     raise  # else it was replaced by a new version while we waited
+
+    def place(self, call: Call, items: Any, room_by_ns: int) -> None:
+        """Copy a call's inputs in, for a worker that is yet to come. Raises ``SpecError``, ``ArenaFull``."""
+        call.place(self._outbound, items, room_by_ns)
+        try:
+            call.encode()  # for what it refuses: a worker's own numbers for the segments come later
+        except SpecError:
+            call.release()
+            raise
 
     def start(self, blueprint: Blueprint, drain: float | None = None) -> None:
         """Start a fleet, and let it take over from the one before once all of it is ready.
@@ -220,6 +232,11 @@ class Deployment:
         for fleet in self._fleets():
             for session in fleet.active:
                 session.reclaim()
+
+
+def _any_number(_: Segment) -> int:
+    """Of a segment, for a worker that is not there yet: it can be given any of them."""
+    return 0
 
 
 def _health_of(session: Session) -> WorkerHealth:

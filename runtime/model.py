@@ -26,7 +26,7 @@ from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.interface import Input, Output
 from isopod.runtime.outputs import Outputs
-from isopod.runtime.second_chances import SecondChances, resend
+from isopod.runtime.second_chances import Follow, SecondChances, resend
 from isopod.runtime.session import Gone, Session
 from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats, latency
@@ -84,7 +84,10 @@ class Model:
     def submit(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
     ) -> Future[Outputs]:
-        """Start a call and return at once. Inputs are copied in before this returns; errors arrive in the future.
+        """Start a call and return at once: also where its worker is just being replaced.
+
+        Inputs are copied in before this returns, so they may be changed then. What is wrong with them is raised here
+        (``SpecError``, ``ArenaFull``, ``Overloaded``, ``Closed``); everything else arrives in the future.
 
         ``future.cancel()`` is True for a call that no worker has begun: then it never runs. One that runs goes on, and
         its model sees it by ``isopod.worker.cancelled``. ``future.running()`` is the truth.
@@ -98,8 +101,26 @@ class Model:
             else:
                 self._second_chances.give(again, future.follow)
 
-        future.follow(*self._begin(self._request(inputs, named, timeout), deliver))
+        self._start(self._request(inputs, named, timeout), deliver, future.follow)
         return future
+
+    def _start(self, request: _Request, deliver: Any, follow: Follow) -> None:
+        """Send a call that nobody waits for, or have it sent when there is a worker."""
+        session = self._deployment.running()
+        self._deployment.interface.check(request.inputs)
+        call = request.call(deliver, threaded=True)
+        if session is None:
+            self._deployment.check_open()
+            self._deployment.place(call, request.inputs.items(), request.room_by)
+        else:
+            try:
+                session.begin(call, request.inputs.items(), request.room_by)
+            except Gone:
+                pass  # it died before this call reached it, which is placed, but not sent
+            else:
+                follow(call, session)
+                return
+        self._second_chances.give(call, follow)
 
     async def acall(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -202,12 +223,12 @@ class Model:
             check_seconds(timeout, "timeout")
         return _Request(inputs, timeout, deadline_after(timeout))
 
-    def _begin(self, request: _Request, deliver: Any = None) -> tuple[Call, Session]:
-        """Send it; waits for a worker and for room if need be. With ``deliver``, nobody waits for the answer."""
+    def _begin(self, request: _Request) -> tuple[Call, Session]:
+        """Send it; waits for a worker and for room if need be."""
         while True:
             session = self._deployment.live(request.deadline_ns)
             self._deployment.interface.check(request.inputs)
-            call = request.call(deliver, threaded=True)
+            call = request.call(None, threaded=True)
             try:
                 session.begin(call, request.inputs.items(), request.room_by)
             except Gone:

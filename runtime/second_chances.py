@@ -1,8 +1,8 @@
-"""Calls whose worker died, and that another one may answer: how they are sent again when nobody waits for them.
+"""Calls that have no worker just now, since theirs died or none is ready: how they are sent when nobody waits for them.
 
-Whoever waits for an answer sends its call again by itself. A future's call has nobody: it comes here, on the dispatcher
-of the dead worker, which has the others' news to deliver and must not wait for a new worker. So a thread does that,
-which lives for as long as there is something to send.
+Whoever waits for an answer sends its call again by itself. A future's call has nobody: it comes here, from ``submit``,
+which returns at once, or from the dispatcher of a dead worker, which has the others' news to deliver; neither may wait
+for a new worker. So a thread does that, which lives for as long as there is something to send.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import threading
 import time
 from typing import Any, Protocol
 
-from isopod.ipc import plain
 from isopod.ipc import record as records
 from isopod.ipc.errors import InternalError, IsopodError, ProtocolError
 from isopod.ipc.protocol import Message
@@ -174,8 +173,7 @@ class Session:
     def begin(self, call: Call, items: Any, arena_deadline_ns: int) -> None:
         """Copy in what must be copied, and send. Raises ``SpecError``, ``ArenaFull``; ``Gone`` when it is dead."""
         try:
-            call.tensors, call.kept, values = self._outbound.place_all(items, arena_deadline_ns)
-            call.plain = plain.pack(values) if values else b""
+            call.place(self._outbound, items, arena_deadline_ns)
             self._encode(call, arena_deadline_ns)
         except ProtocolError as error:
             raise self._cut_off(error) from None
@@ -195,12 +193,11 @@ class Session:
         self._post(call)
 
     def _encode(self, call: Call, arena_deadline_ns: int) -> None:
-        stamps = (call.deadline_ns, call.submitted_ns, 0, 0)
-        call.record = records.encode(records.CALL, call.id, stamps, call.tensors, call.plain)
+        call.encode()
         if len(call.record) > self._mail.payload:
             item, array = self._outbound.spill(call.record, arena_deadline_ns)
             call.kept.append(array)
-            call.record = records.encode(records.CALL, call.id, stamps, [item], flags=records.SPILLED)
+            call.encode(item)
 
     def _cut_off(self, error: ProtocolError) -> Gone:
         """A segment could not be handed over: the worker is dead, or about to be."""

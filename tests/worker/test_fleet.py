@@ -252,6 +252,26 @@ def test_an_output_of_another_model_that_is_closed_meanwhile_is_sent_again(membe
         assert model(x=foreign, seen=seen()[0], deadly=1)["x"].tolist() == list(range(1000))
 
 
+def test_submit_does_not_wait_for_a_worker(models: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "loads for ever"
+    with isopod.load(models / "races.py:SlowToLoad", args={"flag": str(flag)}) as model:
+        flag.touch()
+        with pytest.raises(WorkerCrashed):
+            model(die=True)
+        futures = [model.submit() for _ in range(100)]
+        cancelled = futures.pop()
+        assert cancelled.cancel()
+        assert not any(future.done() or future.running() for future in futures)
+        with pytest.raises(SpecError, match="no input 'x'"):
+            model.submit(x=1)
+        with pytest.raises(SpecError, match="cannot be sent"):
+            model.submit(die=object())
+        flag.unlink()
+        assert {future.result(GUARD)["pid"] for future in futures} == {model.health.pid}
+        assert model.stats().calls == 99
+        assert model.stats().shared_bytes_used == 0
+
+
 # ---------------------------------------------------------------------- the circuit
 
 
