@@ -232,6 +232,7 @@ class Fleet:
             if launch is not None:
                 self._launches.remove(launch)
                 launch.over()
+            if launch is not None or self._founding:  # RACE early death: ready, and dead before all of them were ready
                 self._failures += 1
                 self._failure = start_error(session, self.blueprint.target, self.blueprint.load_timeout)
             self._worn.discard(session)
