@@ -64,10 +64,12 @@ def report_of(session: Any, status: int | None, peak_rss: int, memory: Finding) 
 
 def poison_error(error: BaseException | None, attempts: int) -> WorkerCrashed:
     """For a call that has killed each worker it was given to."""
+    report = getattr(error, "report", None)
+    who = f"model {report.model!r}: " if isinstance(report, CrashReport) else ""
     poisoned = WorkerCrashed(
-        f"this call has killed {attempts} workers, one after the other; it is not tried again\n{error}"
+        f"{who}this call has killed {attempts} workers, one after the other, so it is not tried again\n{error}"
     )
-    poisoned.report = getattr(error, "report", None)
+    poisoned.report = report
     return poisoned
 
 

@@ -164,7 +164,8 @@ def test_a_call_that_kills_each_worker_is_given_up_after_its_retries(member: str
     restart = Restart(max_restarts=1)  # its three crashes count as one: it is no reason to open the circuit
     with isopod.load(member, retries=2, restart=restart) as model:
         path, count = seen()
-        with pytest.raises(WorkerCrashed, match=r"this call has killed 3 workers, .* not tried again") as caught:
+        fact = r"model 'Member': this call has killed 3 workers, .* not tried again"
+        with pytest.raises(WorkerCrashed, match=fact) as caught:
             caller(model, seen=path, deadly=99)
         assert count() == 3
         assert caught.value.report is not None
