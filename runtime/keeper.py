@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 _logger = logging.getLogger("isopod")
+_LONGEST = 3600.0  # seconds of one wait: a lock cannot wait for what a user may call a long pause
 
 
 class Timer:
@@ -77,7 +78,7 @@ class Keeper:
         with self._changed:
             now = time.monotonic()
             if not self._timers or self._timers[0][0] > now:
-                self._changed.wait(self._timers[0][0] - now if self._timers else None)
+                self._changed.wait(min(self._timers[0][0] - now, _LONGEST) if self._timers else None)
                 return None
             timer = heapq.heappop(self._timers)[2]
             action, timer.action = timer.action, None
