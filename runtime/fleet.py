@@ -170,9 +170,9 @@ class Fleet:
         with self._changed:
             if process is not None and launch in self._launches:
                 try:
-                    launch.take(
-                        self._make_session(process, self, launch.seat), self.crew.keeper, self.blueprint.load_timeout
-                    )
+                    session = self._make_session(process, self, launch.seat)
+                    overdue = functools.partial(self._end_overdue, launch)
+                    launch.take(session, self.crew.keeper.after(self.blueprint.load_timeout, overdue))
                 except Exception as failure:  # goes to whoever waits: out of descriptors, say
                     error = failure
             if launch.session is not None:
@@ -185,6 +185,15 @@ class Fleet:
             self._changed.notify_all()
         if process is not None:
             process.discard()
+
+    def _end_overdue(self, launch: Launch) -> None:
+        """On the keeper's thread: the load deadline of a launch has passed."""
+        if launch.session is None:
+            return
+        launch.session.watch.ask_for_stacks()
+        with self._changed:
+            if launch in self._launches:  # RACE late load: it is not ready yet, and will not be taken in any more
+                launch.session.end_overdue_load()
 
     def _note_failure(self, error: Exception) -> None:
         """A worker could not even be started. Locked."""
@@ -205,6 +214,8 @@ class Fleet:
             if launch is None or self._closed:
                 session.process.kill(CLOSED)
                 return
+            if session.overdue:
+                return  # its end is on its way, and fails the launch
             self._launches.remove(launch)
             launch.over()
             self.interface = Interface(session.name, session.interface)
@@ -317,10 +328,6 @@ class Fleet:
             session.drain()
 
     # ------------------------------------------------------------------ the truth, and the end
-
-    @property
-    def circuit(self) -> str:
-        return self._circuit.state
 
     @property
     def reason(self) -> str:

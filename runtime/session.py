@@ -23,7 +23,7 @@ from isopod.runtime.deaths import ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
 from isopod.runtime.history import History
 from isopod.runtime.intake import Intake
-from isopod.runtime.lifecycle import DRAINING, LOADING, READY, STARTING, Lifecycle
+from isopod.runtime.lifecycle import DRAINING, READY, Lifecycle
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.oom import Gauge
@@ -153,20 +153,20 @@ class Session:
             self.crashed = self.life.state != DRAINING and self.report.reason not in FAREWELLS
             running = self.flight.running()
             self.poisoned = running is not None and running.attempt > 1
-        # Before any caller can see it: health, and who takes the next call, are up to date by then.
-        self._listener.on_ended(self)
-        with self.flight.lock:
-            self.life.advance("exited")
-            self.flight.end()
-        self.exited.set()
-        self._listener.on_gone(self)
+        try:
+            # Before any caller can see it: health, and who takes the next call, are up to date by then.
+            self._listener.on_ended(self)
+        finally:  # whatever that ran into: everybody who waits for this worker must hear of its death
+            with self.flight.lock:
+                self.life.advance("exited")
+                self.flight.end()
+            self.exited.set()
+            self._listener.on_gone(self)
 
     def end_overdue_load(self) -> None:
-        """Its load deadline has passed. Not on the monitor thread: it waits a moment for the stacks."""
-        self.watch.ask_for_stacks()
-        if self.life.state in (STARTING, LOADING):
-            self.overdue = True
-            self.process.kill("it was not ready within its load deadline")
+        """Its load deadline has passed."""
+        self.overdue = True
+        self.process.kill("it was not ready within its load deadline")
 
     # ------------------------------------------------------------------ sending
 
