@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 
 from isopod.ipc.arena import Arena
-from isopod.ipc.errors import ArenaFull, Closed, Overloaded, SpecError
+from isopod.ipc.errors import ArenaFull, Closed, SpecError
 from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner, Outbound
+from isopod.runtime.admission import Admission
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
 from isopod.runtime.fleet import Fleet
@@ -39,6 +41,7 @@ class Deployment:
         self.counters = Counters()
         self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
         self.history = history
+        self.admission = Admission(name, staffing.max_waiting)
         self._outbound = Outbound(self.owner, _any_number, self.counters.add_copied_in)
         self.last_crash: CrashReport | None = None
         self._unknown = Interface.unknown(name)
@@ -55,22 +58,21 @@ class Deployment:
     def running(self) -> Session | None:
         """The worker for the next call, if there is one at this moment.
 
-        Raises ``Closed`` in a forked copy, ``Overloaded`` where as many calls as allowed are waiting.
+        Raises ``Closed`` in a forked copy.
         """
         self.check_process()
         fleet = self._fleet
-        if fleet is None:
-            return None
-        limit = self.staffing.max_waiting
-        if limit is not None and fleet.outstanding() >= limit:
-            raise Overloaded(f"model {self.name!r} has {limit} calls that wait for their answers, and takes no more")
-        return fleet.ready()
+        return None if fleet is None else fleet.ready()
 
     def live(self, deadline_ns: int = 0) -> Session:
         """The same, and waits for a worker where there is none.
 
-        Raises ``Closed``, ``Overloaded``, ``WorkerUnavailable`` (with the reason as its cause), ``WorkerTimeout``.
+        Raises ``Closed``, ``WorkerUnavailable`` (with the reason as its cause), ``WorkerTimeout``.
         """
+        return self.live_by(lambda: deadline_ns)
+
+    def live_by(self, due: Callable[[], int]) -> Session:
+        """The same, by a deadline that may change: ``due`` is asked at each ``wake``."""
         while True:
             session = self.running()
             if session is not None:
@@ -80,10 +82,15 @@ class Deployment:
             if fleet is None:
                 raise Closed(f"model {self.name!r} was never loaded")
             try:
-                return fleet.await_ready(self.name, deadline_ns)
+                return fleet.await_ready(self.name, due)
             except Closed:
                 if fleet is self._fleet:
                     raise  # else it was replaced by a new version while we waited
+
+    def wake(self) -> None:
+        """Have those who wait for a worker look how long they may."""
+        if self._fleet is not None:
+            self._fleet.wake()
 
     def place(self, call: Call, items: Any, room_by_ns: int) -> None:
         """Copy a call's inputs in, for a worker that is yet to come. Raises ``SpecError``, ``ArenaFull``."""

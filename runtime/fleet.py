@@ -74,12 +74,8 @@ class Fleet:
         able = [session for session in active if session.takes_calls]
         return min(able, key=_outstanding) if able else None
 
-    def outstanding(self) -> int:
-        """Calls that are sent and not answered yet."""
-        return sum(map(_outstanding, self.active))
-
-    def await_ready(self, name: str, deadline_ns: int) -> Session:
-        """Wait for a worker. Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be
+    def await_ready(self, name: str, due: Callable[[], int]) -> Session:
+        """Wait for a worker until ``due()``, as ``time.monotonic_ns()``, 0 for ever; asked at each ``wake``. Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be
         for now), ``WorkerTimeout``, ``Closed``.
         """
         with self._changed:
@@ -99,10 +95,16 @@ class Fleet:
                     raise WorkerUnavailable(
                         f"model {name!r}: no new worker could be started: {self._failure}"
                     ) from self._failure
+                deadline_ns = due()
                 left = (deadline_ns - time.monotonic_ns()) / 1e9 if deadline_ns else None
                 if left is not None and left <= 0:
                     raise WorkerTimeout(f"model {name!r}: its worker is still being started")
                 self._changed.wait(left)
+
+    def wake(self) -> None:
+        """Have those who wait for a worker look how long they may."""
+        with self._changed:
+            self._changed.notify_all()
 
     # ------------------------------------------------------------------ starting
 
