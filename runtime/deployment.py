@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -111,25 +112,28 @@ class Deployment:
             if self._fleet is not None:
                 self.check_open()
             fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
-            self._next = fleet
             try:
+                self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
+                self.check_open()
                 fleet.start()
+                self.check_open()
+                old, self._fleet = self._fleet, fleet
+            except BaseException:  # Ctrl-C too: it goes on to the caller, and the new one does not stay behind
+                if self._fleet is not fleet:
+                    fleet.close(0.0)
+                raise
             finally:
                 self._next = None
-            old, self._fleet = self._fleet, fleet
             if old is not None:
                 self._put_out(old, drain)
-        if self._closed:  # by somebody who did not see the new one
-            fleet.close(0.0)
-            self.check_open()
 
     def _put_out(self, old: Fleet, drain: float | None) -> None:
         self._restarts += old.restarts
         self._older = [one for one in self._older if one.sessions()] + [old]
         self.counters.output_names = ()
-        old.retire()
+        old.retire(replaced=True)
         if drain is not None:
-            old.crew.keeper.after(drain, old.abandon)
+            old.crew.keeper.after(drain, old.end_replaced)
 
     def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
         return Session(
@@ -208,14 +212,25 @@ class Deployment:
         if os.getpid() != self._process:
             return  # a forked copy has nothing to close
         self._closed = True
-        for fleet in self._fleets():
-            fleet.close(timeout)
+        until = time.monotonic() + timeout
+        fleets = self._fleets()
+        for fleet in fleets:
+            fleet.retire()
+        for fleet in fleets:
+            fleet.close(max(0.0, until - time.monotonic()))
         self.owner.arena.close()
 
     def abandon(self) -> None:
-        """The model was let go without being closed: end its workers, and wait for nobody."""
-        if os.getpid() != self._process:
-            return
+        """The model was let go without being closed: have its workers ended. Waits for nobody.
+
+        RACE last reference: it may go in any thread, which may hold any lock of ours. So the keeper's is the only one
+        that is taken here: under it no other one is ever taken.
+        """
+        fleet = self._fleet
+        if os.getpid() == self._process and fleet is not None:
+            fleet.crew.keeper.after(0.0, self._abandon)
+
+    def _abandon(self) -> None:
         self._closed = True
         for fleet in self._fleets():
             fleet.abandon()

@@ -21,7 +21,7 @@ from isopod.runtime.deaths import start_error
 from isopod.runtime.interface import Interface
 from isopod.runtime.launch import Launch
 from isopod.runtime.lifecycle import BACKING_OFF, BROKEN, READY, STARTING, STOPPED
-from isopod.runtime.process import CLOSED, GARBAGE, WorkerProcess
+from isopod.runtime.process import CLOSED, GARBAGE, REPLACED, WorkerProcess
 from isopod.runtime.resources import pin
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
@@ -232,7 +232,7 @@ class Fleet:
             self._refill()  # after a probe, the others
             self._changed.notify_all()
         if retired is not None:
-            retired.drain()
+            retired.drain(replaced=True)
 
     def on_ended(self, session: Session) -> None:
         self._died(session)
@@ -327,7 +327,7 @@ class Fleet:
                 self._worn.add(session)
             self._refill()
         if spare:
-            session.drain()
+            session.drain(replaced=True)
 
     # ------------------------------------------------------------------ the truth, and the end
 
@@ -355,8 +355,11 @@ class Fleet:
                 return STARTING if launch.session is None else launch.session.life.state
             return BACKING_OFF if self._not_before > time.monotonic() else STOPPED
 
-    def retire(self) -> None:
-        """Take no more calls; end when the running ones are answered. Does not wait."""
+    def retire(self, *, replaced: bool = False) -> None:
+        """Take no more calls; end when the running ones are answered. Does not wait.
+
+        What they do not begin goes on to others if these were ``replaced``.
+        """
         with self._changed:
             self._closed = True
             loaded, starting = self._loaded(), self._starting()
@@ -369,7 +372,7 @@ class Fleet:
         for session in starting:
             session.process.kill(CLOSED)
         for session in loaded:
-            session.drain()
+            session.drain(replaced=replaced)
 
     def close(self, timeout: float) -> None:
         """Let running calls finish for at most ``timeout`` seconds, then end everything. Twice is once."""
@@ -387,8 +390,15 @@ class Fleet:
     def abandon(self) -> None:
         """End all, and wait for nobody."""
         self.retire()
+        self._kill(GARBAGE)
+
+    def end_replaced(self) -> None:
+        """A new version serves, and this one had its time."""
+        self._kill(REPLACED)
+
+    def _kill(self, reason: str) -> None:
         for session in self.sessions():
-            session.process.kill(GARBAGE)
+            session.process.kill(reason)
 
     def let_go_after_fork(self) -> None:
         for session in self._all():  # the lock may have been held by a thread that there is no copy of

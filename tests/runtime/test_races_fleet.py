@@ -296,3 +296,85 @@ def test_a_task_that_is_sent_again_waits_for_memory(monkeypatch: pytest.MonkeyPa
     with isopod.load(MODELS / "fleets.py:Member", retries=1) as model:
         assert asyncio.run(model.acall(x=3, seen=str(tmp_path / "seen"), deadly=1))["x"] == 3
         assert full
+
+
+# ---------------------------------------------------------------------- new versions, and the end
+
+
+def test_what_an_old_version_did_not_begin_goes_on_to_the_new_one(tmp_path: Path) -> None:
+    """The old worker is killed while it drains, for a call that has passed its deadline: the others are not its."""
+    with isopod.load(MODELS / "races.py:Patient", grace=0.0) as model:
+        begun = tmp_path / "begun"
+        stuck = model.submit(begun=str(begun), until=str(tmp_path / "never"), timeout=2.0)
+        until(begun.exists)
+        line = [model.submit(x=number) for number in range(100)]  # more than the ring has slots
+        old = model.health.pid
+        model.reload()
+        assert isinstance(stuck.exception(GUARD), WorkerTimeout)
+        outs = [future.result(GUARD) for future in line]
+        assert [out["x"][0] for out in outs] == list(range(100))
+        assert {out["pid"] for out in outs} == {model.health.pid} != {old}
+        assert model.stats().crashes == 1
+
+
+def test_what_waits_for_an_old_version_is_not_begun_by_it_when_its_time_is_over(tmp_path: Path) -> None:
+    with isopod.load(MODELS / "races.py:Patient") as model:
+        begun = tmp_path / "begun"
+        stuck = model.submit(begun=str(begun), until=str(tmp_path / "never"))
+        until(begun.exists)
+        waits = model.submit(x=1)
+        model.reload(drain=0.0)
+        with pytest.raises(isopod.Closed, match="a new version took its place"):
+            stuck.result(GUARD)
+        assert waits.result(GUARD)["pid"] == model.health.pid
+        assert model.stats().crashes == 0
+
+
+def test_a_future_that_is_its_models_last_reference_can_be_cancelled() -> None:
+    """RACE last reference: the model goes in the middle of ``cancel``, under the lock of its calls."""
+    model = isopod.load(MODELS / "races.py:Patient")
+    os.kill(model.health.pid or 0, signal.SIGSTOP)
+    future = model.submit(x=1)
+    del model
+    thread, results = in_thread(future.cancel)
+    thread.join(GUARD)
+    assert results == [True]
+
+
+def test_a_version_is_not_started_for_a_model_that_is_closed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RACE unseen version: it was closed before the new version could be seen by whoever closes it."""
+    flag = tmp_path / "loads for ever"
+    model = isopod.load(MODELS / "races.py:SlowToLoad", args={"flag": str(flag)})
+    flag.touch()
+    make = fleet.Fleet.__init__
+
+    def close_first(self: fleet.Fleet, *arguments: Any) -> None:
+        make(self, *arguments)
+        model.close()
+
+    monkeypatch.setattr(fleet.Fleet, "__init__", close_first)
+    thread, results = in_thread(model.reload)
+    thread.join(GUARD / 2)
+    flag.unlink()
+    assert isinstance(results[0], isopod.Closed)
+
+
+def test_closing_gives_all_versions_together_their_time(tmp_path: Path) -> None:
+    """And tells all of them at once: the new one does not go on for as long as the old one takes."""
+    model = isopod.load(MODELS / "races.py:Patient")
+    begun = tmp_path / "begun"
+    stuck = [model.submit(begun=str(begun), until=str(tmp_path / "never"))]
+    until(begun.exists)
+    model.reload()
+    begun.unlink()
+    stuck.append(model.submit(begun=str(begun), until=str(tmp_path / "never")))
+    until(begun.exists)
+    thread, _ = in_thread(lambda: model.close(3.0))
+    sessions = [session for one in model._deployment._fleets() for session in one.sessions()]
+    until(lambda: all(session.life.state == "draining" for session in sessions))
+    assert thread.is_alive()
+    del sessions
+    thread.join(GUARD)
+    assert all(isinstance(future.exception(GUARD), isopod.Closed) for future in stuck)
