@@ -91,7 +91,7 @@ class Circuit:
         limit = self.policy.max_restarts
         if self.state == OPEN:
             return None
-        if self.state == PROBING or (counts and limit is not None and len(self._crashes) > limit):
+        if counts and (self.state == PROBING or (limit is not None and len(self._crashes) > limit)):
             self._machine.advance("tripped")
             self.reason = f"{len(self._crashes)} of its workers died within {self.policy.window:g} s, the last: {cause}"
             return None

@@ -17,6 +17,7 @@ from isopod.ipc.errors import (
     SpecError,
     WorkerCrashed,
     WorkerTimeout,
+    WorkerUnavailable,
 )
 from isopod.ipc.tensor import name_of as dtype_name
 from isopod.runtime.oom import Finding
@@ -86,6 +87,22 @@ def start_error(session: Any, target: str, load_timeout: float) -> IsopodError:
     if report.phase == "draining":
         return Closed(f"model {session.name!r} was closed while it was loaded: {report.cause}")
     return crash_error(report)
+
+
+def open_error(model: str, reason: str, cooldown: float) -> WorkerUnavailable:
+    """For a call that finds the circuit open."""
+    return WorkerUnavailable(
+        f"model {model!r} takes no calls for now: {reason}. A new worker is tried within {cooldown:g} s."
+    )
+
+
+def spawn_error(model: str, error: Exception) -> IsopodError:
+    """Why there is no process at all."""
+    if isinstance(error, IsopodError):
+        return error
+    unavailable = WorkerUnavailable(f"model {model!r}: no worker could be started: {error}")
+    unavailable.__cause__ = error.with_traceback(None)  # whose frames hold the process
+    return unavailable
 
 
 def _running(session: Any) -> RunningCall | None:

@@ -6,8 +6,8 @@ the counters, the interface, the last crash, and the fleets of older versions th
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ from isopod.runtime.health import Health, WorkerHealth
 from isopod.runtime.history import History
 from isopod.runtime.interface import Interface
 from isopod.runtime.lifecycle import READY, SHUT, STOPPED
-from isopod.runtime.process import WorkerProcess
+from isopod.runtime.process import GARBAGE, REPLACED, WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
@@ -49,7 +49,6 @@ class Deployment:
         self._fleet: Fleet | None = None
         self._next: Fleet | None = None  # the version that is being loaded
         self._older: list[Fleet] = []
-        self._reloading = threading.Lock()
         self._restarts = 0  # of older fleets
         self._closed = False
         self._process = os.getpid()
@@ -106,34 +105,34 @@ class Deployment:
         """Start a fleet, and let it take over from the one before once all of it is ready.
 
         What the old one was asked, it answers; after ``drain`` seconds (None: as long as it takes) it is ended. Raises
-        what kept the new one from starting, and then the old one goes on.
+        what kept the new one from starting, and then the old one goes on. One at a time.
         """
-        with self._reloading:
-            if self._fleet is not None:
-                self.check_open()
-            fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
-            try:
-                self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
-                self.check_open()
-                fleet.start()
-                self.check_open()
-                old, self._fleet = self._fleet, fleet
-            except BaseException:  # Ctrl-C too: it goes on to the caller, and the new one does not stay behind
-                if self._fleet is not fleet:
-                    fleet.close(0.0)
-                raise
-            finally:
-                self._next = None
-            if old is not None:
-                self._put_out(old, drain)
+        if self._fleet is not None:
+            self.check_open()
+        fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
+        try:
+            self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
+            self.check_open()
+            fleet.start()
+            self.check_open()
+            old = self._fleet
+            self._older = [one for one in (*self._older, old) if one is not None and one.sessions()]
+            self._fleet = fleet
+        except BaseException:  # Ctrl-C too: it goes on to the caller, and the new one does not stay behind
+            if self._fleet is not fleet:
+                fleet.close(0.0)
+            raise
+        finally:
+            self._next = None
+        if old is not None:
+            self._put_out(old, drain)
 
     def _put_out(self, old: Fleet, drain: float | None) -> None:
         self._restarts += old.restarts
-        self._older = [one for one in self._older if one.sessions()] + [old]
         self.counters.output_names = ()
         old.retire(replaced=True)
         if drain is not None:
-            old.crew.keeper.after(drain, old.end_replaced)
+            old.crew.keeper.after(drain, functools.partial(old.end, REPLACED))
 
     def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
         return Session(
@@ -182,16 +181,19 @@ class Deployment:
         if os.getpid() != self._process:  # a forked copy: the workers are the original's
             return Health(SHUT, None, 0.0, self._restarts, self.last_crash)
         fleet = self._fleet
+        state, reason = (STOPPED, "") if fleet is None else fleet.state()
+        if fleet is not self._fleet and not self._closed:  # RACE old health: a new version has taken over just now
+            return self.health()
         sessions = [] if fleet is None or self._closed else fleet.sessions()
         workers = tuple(_health_of(session) for session in sorted(sessions, key=lambda one: one.replica))
         serving = [one for one in workers if one.state == READY] or workers
         return Health(
-            state=SHUT if self._closed else STOPPED if fleet is None else fleet.state(),
+            state=SHUT if self._closed else state,
             pid=serving[0].pid if serving else None,
             uptime=serving[0].uptime if serving else 0.0,
             restarts=self._restarts + (0 if fleet is None else fleet.restarts),
             last_crash=self.last_crash,
-            reason="" if fleet is None else fleet.reason,
+            reason="" if self._closed else reason,
             workers=workers,
         )
 
@@ -233,7 +235,7 @@ class Deployment:
     def _abandon(self) -> None:
         self._closed = True
         for fleet in self._fleets():
-            fleet.abandon()
+            fleet.end(GARBAGE)
         self.owner.arena.close()
 
     def let_go_after_fork(self) -> None:
@@ -252,7 +254,7 @@ class Deployment:
 
     def _reclaim(self) -> None:
         for fleet in self._fleets():
-            for session in fleet.active:
+            for session in fleet.glimpse():
                 session.reclaim()
 
 

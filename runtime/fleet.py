@@ -12,16 +12,17 @@ import functools
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from isopod.ipc.errors import Closed, IsopodError, WorkerTimeout, WorkerUnavailable
 from isopod.runtime import supervisor, wear
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.circuit import OPEN, PROBING, Circuit
-from isopod.runtime.deaths import start_error
+from isopod.runtime.deaths import open_error, spawn_error, start_error
 from isopod.runtime.interface import Interface
 from isopod.runtime.launch import Launch
-from isopod.runtime.lifecycle import BACKING_OFF, BROKEN, READY, STARTING, STOPPED
-from isopod.runtime.process import CLOSED, GARBAGE, REPLACED, WorkerProcess
+from isopod.runtime.lifecycle import BACKING_OFF, BROKEN, LOADING, READY, STARTING, STOPPED
+from isopod.runtime.process import CLOSED, WorkerProcess
 from isopod.runtime.resources import pin
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
@@ -72,11 +73,13 @@ class Fleet:
         if len(active) == 1:
             return active[0] if active[0].takes_calls else None
         able = [session for session in active if session.takes_calls]
-        return min(able, key=_outstanding) if able else None
+        return min(able, key=lambda one: len(one.flight.sent) + len(one.flight.backlog)) if able else None
 
     def await_ready(self, name: str, due: Callable[[], int]) -> Session:
-        """Wait for a worker until ``due()``, as ``time.monotonic_ns()``, 0 for ever; asked at each ``wake``. Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be
-        for now), ``WorkerTimeout``, ``Closed``.
+        """Wait for a worker until ``due()``, as ``time.monotonic_ns()``, 0 for ever; asked at each ``wake``.
+
+        Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be for now),
+        ``WorkerTimeout``, ``Closed``.
         """
         with self._changed:
             seen = self._failures
@@ -87,14 +90,10 @@ class Fleet:
                 if self._closed:
                     raise Closed(f"model {name!r} is closed; load it again")
                 if self._circuit.state == OPEN:
-                    raise WorkerUnavailable(
-                        f"model {name!r} takes no calls for now: {self._circuit.reason}. "
-                        f"A new worker is tried within {self._staffing.restart.cooldown:g} s."
-                    )
+                    raise open_error(name, self._circuit.reason, self._staffing.restart.cooldown)
                 if self._failures > seen:
-                    raise WorkerUnavailable(
-                        f"model {name!r}: no new worker could be started: {self._failure}"
-                    ) from self._failure
+                    what = f"model {name!r}: no new worker could be started: {self._failure}"
+                    raise WorkerUnavailable(what) from self._failure
                 deadline_ns = due()
                 left = (deadline_ns - time.monotonic_ns()) / 1e9 if deadline_ns else None
                 if left is not None and left <= 0:
@@ -140,7 +139,7 @@ class Fleet:
         missing = [seat for seat in range(self._staffing.seats) if seat not in taken]
         pause = self._not_before - time.monotonic()
         if missing and pause > 0:
-            self.crew.keeper.after(pause, self._refill_later)
+            self.crew.keeper.after(pause, self._resume)
             return
         if self._circuit.state == PROBING:
             missing = missing[:1] if not self._launches else []
@@ -154,13 +153,13 @@ class Fleet:
                 functools.partial(self._spawned, launch),
             )
 
-    def _refill_later(self) -> None:
+    def _resume(self, *, cooled: bool = False) -> None:
+        """On the keeper's thread: a pause is over, or the circuit has been open for long enough."""
         with self._changed:
-            self._refill()
-
-    def _probe(self) -> None:
-        with self._changed:
-            self._circuit.cooled()
+            if cooled:
+                self._circuit.cooled()
+                if len(self._loaded()) >= self._staffing.seats:  # RACE nothing to probe: a late start took the seat
+                    self._circuit.ready()
             self._refill()
 
     def _cpus_for(self, seat: int) -> frozenset[int] | None:
@@ -173,7 +172,7 @@ class Fleet:
             if process is not None and launch in self._launches:
                 try:
                     session = self._make_session(process, self, launch.seat)
-                    overdue = functools.partial(self._end_overdue, launch)
+                    overdue = functools.partial(self._end_overdue, launch, session)
                     launch.take(session, self.crew.keeper.after(self.blueprint.load_timeout, overdue))
                 except Exception as failure:  # goes to whoever waits: out of descriptors, say
                     error = failure
@@ -188,24 +187,18 @@ class Fleet:
         if process is not None:
             process.discard()
 
-    def _end_overdue(self, launch: Launch) -> None:
+    def _end_overdue(self, launch: Launch, session: Session) -> None:
         """On the keeper's thread: the load deadline of a launch has passed."""
-        if launch.session is None:
-            return
-        launch.session.watch.ask_for_stacks()
+        session.watch.ask_for_stacks()
         with self._changed:
             if launch in self._launches:  # RACE late load: it is not ready yet, and will not be taken in any more
-                launch.session.end_overdue_load()
+                session.end_overdue_load()
 
     def _note_failure(self, error: Exception) -> None:
         """A worker could not even be started. Locked."""
-        known = error
-        if not isinstance(known, IsopodError):
-            known = WorkerUnavailable(f"model {self.interface.model!r}: no worker could be started: {error}")
-            known.__cause__ = error.with_traceback(None)  # whose frames hold the process
         self._failures += 1
-        self._failure = known
-        self._replace_after(str(known), answered=False, counts=True)
+        self._failure = spawn_error(self.interface.model, error)
+        self._replace_after(str(self._failure), answered=False, counts=True)
 
     # ------------------------------------------------------------------ on the monitor's thread
 
@@ -274,7 +267,7 @@ class Fleet:
         pause = self._circuit.crashed(time.monotonic(), cause, answered=answered, counts=counts)
         if pause is None:
             if was != OPEN:
-                self.crew.keeper.after(self._staffing.restart.cooldown, self._probe)
+                self.crew.keeper.after(self._staffing.restart.cooldown, functools.partial(self._resume, cooled=True))
             return
         self._not_before = time.monotonic() + pause
         self._refill()
@@ -286,8 +279,7 @@ class Fleet:
             return
         cpus = self._staffing.cpus
         if cpus:
-            free = [index for index in range(len(cpus)) if index not in {other.berth for other in self.active}]
-            session.berth = free[0]
+            session.berth = min(set(range(len(cpus))) - {other.berth for other in self.active})
             if cpus[session.berth] != self._cpus_for(session.replica):
                 pin(session.process.pid, cpus[session.berth])
         self.active = (*self.active, session)
@@ -331,29 +323,28 @@ class Fleet:
 
     # ------------------------------------------------------------------ the truth, and the end
 
-    @property
-    def reason(self) -> str:
-        """Why no calls are taken; empty where they are."""
-        return self._circuit.reason if self._circuit.state == OPEN else ""
-
     def sessions(self) -> list[Session]:
         """All that live, whatever they are at."""
         with self._changed:
-            return self._all()
+            return self.glimpse()
 
-    def _all(self) -> list[Session]:
+    def glimpse(self) -> list[Session]:
+        """The same without the lock, for those that may hold others: one that moves just now may be missed."""
         return [*self._loaded(), *self._starting(), *self._retiring]
 
-    def state(self) -> str:
-        """The best that can be said of any of them: what a caller would meet now."""
+    def state(self) -> tuple[str, str]:
+        """What a caller would meet now: the best that can be said of any of them; and why no calls are taken, or ""."""
         with self._changed:
             if self.ready() is not None:
-                return READY
+                return READY, ""
             if not self._circuit.closed:
-                return BROKEN
-            for launch in self._launches:
-                return STARTING if launch.session is None else launch.session.life.state
-            return BACKING_OFF if self._not_before > time.monotonic() else STOPPED
+                return BROKEN, self._circuit.reason
+            if self._closed:
+                return STOPPED, ""
+            if not self._launches:
+                return BACKING_OFF, ""
+            begun = [session.life.state != STARTING for session in self._starting()]
+            return LOADING if any(begun) else STARTING, ""
 
     def retire(self, *, replaced: bool = False) -> None:
         """Take no more calls; end when the running ones are answered. Does not wait.
@@ -386,24 +377,23 @@ class Fleet:
             if session.exited.wait(_FAREWELL):
                 session.flight.finish()
             session.flight.join(_FAREWELL)
+        self._part()
 
-    def abandon(self) -> None:
-        """End all, and wait for nobody."""
+    def end(self, reason: str) -> None:
+        """End all now, and wait for nobody."""
         self.retire()
-        self._kill(GARBAGE)
-
-    def end_replaced(self) -> None:
-        """A new version serves, and this one had its time."""
-        self._kill(REPLACED)
-
-    def _kill(self, reason: str) -> None:
         for session in self.sessions():
             session.process.kill(reason)
+        self._part()
+
+    def _part(self) -> None:
+        """Let go of whoever made us: both would be garbage in a circle. No process is taken in any more."""
+        self._died = self._make_session = _nobody
 
     def let_go_after_fork(self) -> None:
-        for session in self._all():  # the lock may have been held by a thread that there is no copy of
+        for session in self.glimpse():  # the lock may have been held by a thread that there is no copy of
             session.let_go_after_fork()
 
 
-def _outstanding(session: Session) -> int:
-    return len(session.flight.sent) + len(session.flight.backlog)
+def _nobody(*_: object) -> Any:
+    """Who takes processes in, and hears of deaths, once a fleet is closed."""

@@ -86,15 +86,18 @@ def load(
     _check_limits(label, timeout, load_timeout, grace, memory_limit)
     where = environment(env if env is not None else python)
     with _told_of(label):
-        recycle, places = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers)
-        patience = min(grace, FOREVER)
-        staffing = Staffing(workers, standby, retries, max_waiting, patience, places, restart or Restart(), recycle)
-        counts = thread_counts(threads)
+        recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
+        policy, patience = restart or Restart(), min(grace, FOREVER)
+        staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
     source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
-    deployment.start(blueprint)
-    return supervisor.register(Model(deployment, source, timeout))
+    with contextlib.ExitStack() as failed:
+        failed.callback(deployment.close, 0.0)
+        deployment.start(blueprint)
+        model = Model(deployment, source, timeout)
+        failed.pop_all()  # from here on the model closes it, when it is let go
+    return supervisor.register(model)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isopod.ipc.errors import ArenaFull, SpecError
-from isopod.runtime.calls import Call, check_seconds, deadline_after
+from isopod.runtime.calls import FOREVER, Call, check_seconds, deadline_after
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
 from isopod.runtime.futures import CallFuture
@@ -63,6 +64,7 @@ class Model:
         self._deployment = deployment
         self._source = source
         self._timeout = timeout
+        self._reloading = threading.Lock()
         self._finalizer = weakref.finalize(self, deployment.abandon)
         self._finalizer.atexit = False
         self._second_chances = SecondChances(deployment)
@@ -351,9 +353,13 @@ class Model:
         they were asked, for at most ``drain`` seconds (None: as long as it takes). If the new version cannot be loaded,
         that is raised as ``load`` does, and the old one goes on.
         """
-        source = self._source.changed(target=target, env=env, args=args)
-        self._deployment.start(source.blueprint(), drain)
-        self._source = source
+        if drain is not None:
+            check_seconds(drain, f"model {self.name!r}: drain", zero=True)
+        self._deployment.check_open()
+        with self._reloading:  # RACE lost version: what is not given is as the reload before left it
+            source = self._source.changed(target=target, env=env, args=args)
+            self._deployment.start(source.blueprint(), None if drain is None else min(drain, FOREVER))
+            self._source = source
 
     def close(self, timeout: float = 5.0) -> None:
         """Let running calls finish for at most ``timeout`` seconds, end the worker, and give everything back."""

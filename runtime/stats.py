@@ -52,7 +52,6 @@ class Counters:
     calls: int = 0
     errors: int = 0
     crashes: int = 0
-    restarts: int = 0
     copied_in: int = 0
     copied_out: int = 0
     times: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))  # ns: (waited, computed)

@@ -127,20 +127,22 @@ _Model = TypeVar("_Model")
 
 def register(model: _Model) -> _Model:
     """Have a model closed at the end of the application. It is not kept alive by this."""
-    _threads.models.add(model)
+    with _threads.lock:
+        _threads.models.add(model)
     return model
 
 
 def models() -> list[Any]:
     """Those that are loaded, in no order."""
-    return list(_threads.models)
+    with _threads.lock:  # RACE moving set: one that is loaded meanwhile
+        return list(_threads.models)
 
 
 def shutdown() -> None:
     """Close every model and end the threads. A later load starts them afresh."""
     if _threads.owner != os.getpid():
         return
-    for model in list(_threads.models):
+    for model in models():
         model.close(_LAST_CALLS)
     with _threads.lock:
         ended, _threads.crew = _threads.crew, None

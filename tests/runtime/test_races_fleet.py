@@ -19,7 +19,7 @@ import pytest
 
 import isopod
 from isopod import Overloaded, WorkerCrashed, WorkerTimeout, WorkerUnavailable
-from isopod.runtime import control, fleet, lifecycle, session
+from isopod.runtime import control, deployment, fleet, lifecycle, session, supervisor
 from isopod.runtime.process import WorkerProcess
 
 GUARD = 30.0  # seconds: a hang guard
@@ -371,10 +371,107 @@ def test_closing_gives_all_versions_together_their_time(tmp_path: Path) -> None:
     begun.unlink()
     stuck.append(model.submit(begun=str(begun), until=str(tmp_path / "never")))
     until(begun.exists)
+    draining = {"draining"}
     thread, _ = in_thread(lambda: model.close(3.0))
-    sessions = [session for one in model._deployment._fleets() for session in one.sessions()]
-    until(lambda: all(session.life.state == "draining" for session in sessions))
+    until(lambda: {one.life.state for version in model._deployment._fleets() for one in version.sessions()} == draining)
     assert thread.is_alive()
-    del sessions
     thread.join(GUARD)
     assert all(isinstance(future.exception(GUARD), isopod.Closed) for future in stuck)
+
+
+def test_two_reloads_at_once_are_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RACE lost version: what the second one does not name is as the first one left it."""
+    with isopod.load(MODELS / "races.py:Patient") as model:
+        start, entered, second = deployment.Deployment.start, threading.Event(), threading.Event()
+
+        def slow(self: Any, *arguments: Any) -> None:
+            entered.set()
+            second.wait(0.5)  # as far as it gets
+            start(self, *arguments)
+
+        monkeypatch.setattr(deployment.Deployment, "start", slow)
+        first, _ = in_thread(lambda: model.reload(MODELS / "fleets.py:Member"))
+        assert entered.wait(GUARD)
+        other, _ = in_thread(lambda: model.reload(args={}))
+        first.join(GUARD)
+        second.set()
+        other.join(GUARD)
+        assert model(x=1)["version"] == 1  # Member's
+
+
+@pytest.mark.parametrize("drain", [-1.0, float("nan"), "soon"])
+def test_a_drain_that_is_no_time(drain: Any) -> None:
+    with isopod.load(MODELS / "races.py:Patient") as model:
+        with pytest.raises(isopod.SpecError, match="'Patient': drain is a number of seconds"):
+            model.reload(drain=drain)
+        model.reload(drain=float("inf"))
+        assert model(x=1)["x"][0] == 1
+
+
+# ---------------------------------------------------------------------- the circuit, and the truth
+
+
+def test_a_broken_model_always_says_why_and_one_that_works_does_not(tmp_path: Path) -> None:
+    flag = tmp_path / "loads for ever"
+    restart = isopod.Restart(max_restarts=0, cooldown=0.05)
+    with isopod.load(MODELS / "races.py:SlowToLoad", args={"flag": str(flag)}, restart=restart) as model:
+        flag.touch()
+        os.kill(model.health.pid or 0, signal.SIGKILL)
+        until(lambda: model.health.workers and model.health.workers[0].state == "loading")  # the probe
+        assert (model.health.state, model.health.ready) == ("broken", False)
+        assert "1 of its workers died" in model.health.reason
+        flag.unlink()
+        assert model()["pid"] == model.health.pid
+        assert (model.health.state, model.health.reason) == ("ready", "")
+
+
+def test_a_circuit_with_nothing_to_probe_closes() -> None:
+    """RACE nothing to probe: the last seat was filled by a start that was on its way when the circuit opened."""
+    restart = isopod.Restart(max_restarts=0, cooldown=3600)
+    with isopod.load(MODELS / "races.py:Patient", restart=restart) as model:
+        serving = model._deployment._fleet
+        assert serving is not None
+        with serving._changed:
+            serving._circuit.crashed(time.monotonic(), "a test", answered=True)
+        serving._resume(cooled=True)
+        assert serving._circuit.closed
+
+
+def test_a_worker_that_dies_before_it_begins_a_second_chance_counts(tmp_path: Path) -> None:
+    """Only a call that has killed is to blame: else one in line would keep the circuit closed for ever."""
+    restart = isopod.Restart(max_restarts=1, cooldown=3600)
+    with isopod.load(MODELS / "fleets.py:Member", retries=5, restart=restart) as model:
+        resend = session.Session.resend
+
+        def kill_first(self: session.Session, call: Any, room_by: int) -> None:
+            os.kill(self.process.pid, signal.SIGSTOP)
+            resend(self, call, room_by)
+            self.process.kill("by a test")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session.Session, "resend", kill_first)
+            with pytest.raises(WorkerUnavailable, match="2 of its workers died within 30 s"):
+                model(x=1, seen=str(tmp_path / "seen"), deadly=1)
+
+
+def test_models_that_are_loaded_while_all_are_asked_for() -> None:
+    """RACE moving set: a readiness probe goes through all models while another thread loads one."""
+
+    class Thing:
+        name, health = "thing", types.SimpleNamespace(state="ready", ready=True)
+
+    kept, done = [], threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            kept.append(supervisor.register(Thing()))
+            del kept[:-50]
+
+    thread, _ = in_thread(load)
+    try:
+        for _ in range(2000):
+            isopod.health()
+    finally:
+        done.set()
+        thread.join(GUARD)
+        supervisor._threads.models -= set(kept)

@@ -8,14 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import census
+import numpy as np
 import pytest
 
 import isopod
 from isopod import IsopodError
+
+GUARD = 30.0  # seconds: a hang guard
 
 
 @pytest.fixture
@@ -59,6 +65,44 @@ def raised(model: isopod.Model) -> None:
 def forgotten(model: isopod.Model) -> None:
     with contextlib.suppress(IsopodError):
         next(model.map([{"way": "sigkill"}, {"x": 1}]))
+
+
+def retried(model: isopod.Model, seen: str) -> None:
+    """A fleet's calls, which each kill two workers first, in every way of calling; and a new version."""
+    for number, caller in enumerate(
+        (
+            model,
+            lambda **inputs: model.submit(**inputs).result(),
+            lambda **inputs: asyncio.run(model.acall(**inputs)),
+            lambda **inputs: sorted(model.map([inputs, {"x": 2}]), key=lambda out: -np.size(out["x"]))[0],
+        )
+    ):
+        assert caller(x=np.ones(1000), seen=f"{seen}-{number}", deadly=2)["x"].sum() == 1000
+    with contextlib.suppress(IsopodError):
+        model(seen=f"{seen}-last", deadly=99)
+    model.reload(args={"version": 2})
+    assert model(x=1)["version"] == 2
+
+
+@pytest.mark.parametrize("standby", [0, 1])
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
+def test_a_fleet_is_gone_by_reference_counts_alone(
+    no_collector: None, models: Path, tmp_path: Path, standby: int, closed: bool
+) -> None:
+    before = census.take()
+    with census.supervisor_at_rest():
+        restart = isopod.Restart(max_restarts=None)
+        model = isopod.load(models / "fleets.py:Member", workers=2, standby=standby, retries=2, restart=restart)
+        retried(model, str(tmp_path / "seen"))
+        behind = weakref.ref(model._deployment)
+        if closed:
+            model.close()
+        del model
+        give_up = time.monotonic() + GUARD
+        while behind() is not None:
+            assert time.monotonic() < give_up
+            os.sched_yield()
+    assert census.left_over(before, collect=False) == []
 
 
 @pytest.mark.parametrize("use", [answered, crashed, overdue, raised, forgotten])
