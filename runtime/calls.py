@@ -117,6 +117,7 @@ class Call:
         again.submitted_ns = self.submitted_ns
         again.tensors, again.kept, again.plain = self.tensors, self.kept, self.plain
         again.attempt, again.sends = attempt, self.sends + 1
+        self.release()  # they are the next one's: this one is kept by tracebacks
         return again
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
 
 from isopod.ipc.arena import Arena
-from isopod.ipc.errors import ArenaFull, Closed, Overloaded, SpecError
+from isopod.ipc.errors import ArenaFull, Closed, SpecError
 from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner, Outbound
+from isopod.runtime.admission import Admission
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
 from isopod.runtime.fleet import Fleet
@@ -39,6 +42,7 @@ class Deployment:
         self.counters = Counters()
         self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
         self.history = history
+        self.admission = Admission(name, staffing.max_waiting)
         self._outbound = Outbound(self.owner, _any_number, self.counters.add_copied_in)
         self.last_crash: CrashReport | None = None
         self._unknown = Interface.unknown(name)
@@ -55,22 +59,21 @@ class Deployment:
     def running(self) -> Session | None:
         """The worker for the next call, if there is one at this moment.
 
-        Raises ``Closed`` in a forked copy, ``Overloaded`` where as many calls as allowed are waiting.
+        Raises ``Closed`` in a forked copy.
         """
         self.check_process()
         fleet = self._fleet
-        if fleet is None:
-            return None
-        limit = self.staffing.max_waiting
-        if limit is not None and fleet.outstanding() >= limit:
-            raise Overloaded(f"model {self.name!r} has {limit} calls that wait for their answers, and takes no more")
-        return fleet.ready()
+        return None if fleet is None else fleet.ready()
 
     def live(self, deadline_ns: int = 0) -> Session:
         """The same, and waits for a worker where there is none.
 
-        Raises ``Closed``, ``Overloaded``, ``WorkerUnavailable`` (with the reason as its cause), ``WorkerTimeout``.
+        Raises ``Closed``, ``WorkerUnavailable`` (with the reason as its cause), ``WorkerTimeout``.
         """
+        return self.live_by(lambda: deadline_ns)
+
+    def live_by(self, due: Callable[[], int]) -> Session:
+        """The same, by a deadline that may change: ``due`` is asked at each ``wake``."""
         while True:
             session = self.running()
             if session is not None:
@@ -80,10 +83,15 @@ class Deployment:
             if fleet is None:
                 raise Closed(f"model {self.name!r} was never loaded")
             try:
-                return fleet.await_ready(self.name, deadline_ns)
+                return fleet.await_ready(self.name, due)
             except Closed:
                 if fleet is self._fleet:
                     raise  # else it was replaced by a new version while we waited
+
+    def wake(self) -> None:
+        """Have those who wait for a worker look how long they may."""
+        if self._fleet is not None:
+            self._fleet.wake()
 
     def place(self, call: Call, items: Any, room_by_ns: int) -> None:
         """Copy a call's inputs in, for a worker that is yet to come. Raises ``SpecError``, ``ArenaFull``."""
@@ -104,25 +112,28 @@ class Deployment:
             if self._fleet is not None:
                 self.check_open()
             fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
-            self._next = fleet
             try:
+                self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
+                self.check_open()
                 fleet.start()
+                self.check_open()
+                old, self._fleet = self._fleet, fleet
+            except BaseException:  # Ctrl-C too: it goes on to the caller, and the new one does not stay behind
+                if self._fleet is not fleet:
+                    fleet.close(0.0)
+                raise
             finally:
                 self._next = None
-            old, self._fleet = self._fleet, fleet
             if old is not None:
                 self._put_out(old, drain)
-        if self._closed:  # by somebody who did not see the new one
-            fleet.close(0.0)
-            self.check_open()
 
     def _put_out(self, old: Fleet, drain: float | None) -> None:
         self._restarts += old.restarts
         self._older = [one for one in self._older if one.sessions()] + [old]
         self.counters.output_names = ()
-        old.retire()
+        old.retire(replaced=True)
         if drain is not None:
-            old.crew.keeper.after(drain, old.abandon)
+            old.crew.keeper.after(drain, old.end_replaced)
 
     def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
         return Session(
@@ -201,14 +212,25 @@ class Deployment:
         if os.getpid() != self._process:
             return  # a forked copy has nothing to close
         self._closed = True
-        for fleet in self._fleets():
-            fleet.close(timeout)
+        until = time.monotonic() + timeout
+        fleets = self._fleets()
+        for fleet in fleets:
+            fleet.retire()
+        for fleet in fleets:
+            fleet.close(max(0.0, until - time.monotonic()))
         self.owner.arena.close()
 
     def abandon(self) -> None:
-        """The model was let go without being closed: end its workers, and wait for nobody."""
-        if os.getpid() != self._process:
-            return
+        """The model was let go without being closed: have its workers ended. Waits for nobody.
+
+        RACE last reference: it may go in any thread, which may hold any lock of ours. So the keeper's is the only one
+        that is taken here: under it no other one is ever taken.
+        """
+        fleet = self._fleet
+        if os.getpid() == self._process and fleet is not None:
+            fleet.crew.keeper.after(0.0, self._abandon)
+
+    def _abandon(self) -> None:
         self._closed = True
         for fleet in self._fleets():
             fleet.abandon()

@@ -21,7 +21,7 @@ from isopod.runtime.deaths import start_error
 from isopod.runtime.interface import Interface
 from isopod.runtime.launch import Launch
 from isopod.runtime.lifecycle import BACKING_OFF, BROKEN, READY, STARTING, STOPPED
-from isopod.runtime.process import CLOSED, GARBAGE, WorkerProcess
+from isopod.runtime.process import CLOSED, GARBAGE, REPLACED, WorkerProcess
 from isopod.runtime.resources import pin
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
@@ -74,12 +74,8 @@ class Fleet:
         able = [session for session in active if session.takes_calls]
         return min(able, key=_outstanding) if able else None
 
-    def outstanding(self) -> int:
-        """Calls that are sent and not answered yet."""
-        return sum(map(_outstanding, self.active))
-
-    def await_ready(self, name: str, deadline_ns: int) -> Session:
-        """Wait for a worker. Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be
+    def await_ready(self, name: str, due: Callable[[], int]) -> Session:
+        """Wait for a worker until ``due()``, as ``time.monotonic_ns()``, 0 for ever; asked at each ``wake``. Raises ``WorkerUnavailable`` (one that was awaited could not be started, or none will be
         for now), ``WorkerTimeout``, ``Closed``.
         """
         with self._changed:
@@ -99,10 +95,16 @@ class Fleet:
                     raise WorkerUnavailable(
                         f"model {name!r}: no new worker could be started: {self._failure}"
                     ) from self._failure
+                deadline_ns = due()
                 left = (deadline_ns - time.monotonic_ns()) / 1e9 if deadline_ns else None
                 if left is not None and left <= 0:
                     raise WorkerTimeout(f"model {name!r}: its worker is still being started")
                 self._changed.wait(left)
+
+    def wake(self) -> None:
+        """Have those who wait for a worker look how long they may."""
+        with self._changed:
+            self._changed.notify_all()
 
     # ------------------------------------------------------------------ starting
 
@@ -170,9 +172,9 @@ class Fleet:
         with self._changed:
             if process is not None and launch in self._launches:
                 try:
-                    launch.take(
-                        self._make_session(process, self, launch.seat), self.crew.keeper, self.blueprint.load_timeout
-                    )
+                    session = self._make_session(process, self, launch.seat)
+                    overdue = functools.partial(self._end_overdue, launch)
+                    launch.take(session, self.crew.keeper.after(self.blueprint.load_timeout, overdue))
                 except Exception as failure:  # goes to whoever waits: out of descriptors, say
                     error = failure
             if launch.session is not None:
@@ -185,6 +187,15 @@ class Fleet:
             self._changed.notify_all()
         if process is not None:
             process.discard()
+
+    def _end_overdue(self, launch: Launch) -> None:
+        """On the keeper's thread: the load deadline of a launch has passed."""
+        if launch.session is None:
+            return
+        launch.session.watch.ask_for_stacks()
+        with self._changed:
+            if launch in self._launches:  # RACE late load: it is not ready yet, and will not be taken in any more
+                launch.session.end_overdue_load()
 
     def _note_failure(self, error: Exception) -> None:
         """A worker could not even be started. Locked."""
@@ -205,6 +216,8 @@ class Fleet:
             if launch is None or self._closed:
                 session.process.kill(CLOSED)
                 return
+            if session.overdue:
+                return  # its end is on its way, and fails the launch
             self._launches.remove(launch)
             launch.over()
             self.interface = Interface(session.name, session.interface)
@@ -219,7 +232,7 @@ class Fleet:
             self._refill()  # after a probe, the others
             self._changed.notify_all()
         if retired is not None:
-            retired.drain()
+            retired.drain(replaced=True)
 
     def on_ended(self, session: Session) -> None:
         self._died(session)
@@ -232,6 +245,7 @@ class Fleet:
             if launch is not None:
                 self._launches.remove(launch)
                 launch.over()
+            if launch is not None or self._founding:  # RACE early death: ready, and dead before all of them were ready
                 self._failures += 1
                 self._failure = start_error(session, self.blueprint.target, self.blueprint.load_timeout)
             self._worn.discard(session)
@@ -313,13 +327,9 @@ class Fleet:
                 self._worn.add(session)
             self._refill()
         if spare:
-            session.drain()
+            session.drain(replaced=True)
 
     # ------------------------------------------------------------------ the truth, and the end
-
-    @property
-    def circuit(self) -> str:
-        return self._circuit.state
 
     @property
     def reason(self) -> str:
@@ -345,8 +355,11 @@ class Fleet:
                 return STARTING if launch.session is None else launch.session.life.state
             return BACKING_OFF if self._not_before > time.monotonic() else STOPPED
 
-    def retire(self) -> None:
-        """Take no more calls; end when the running ones are answered. Does not wait."""
+    def retire(self, *, replaced: bool = False) -> None:
+        """Take no more calls; end when the running ones are answered. Does not wait.
+
+        What they do not begin goes on to others if these were ``replaced``.
+        """
         with self._changed:
             self._closed = True
             loaded, starting = self._loaded(), self._starting()
@@ -359,7 +372,7 @@ class Fleet:
         for session in starting:
             session.process.kill(CLOSED)
         for session in loaded:
-            session.drain()
+            session.drain(replaced=replaced)
 
     def close(self, timeout: float) -> None:
         """Let running calls finish for at most ``timeout`` seconds, then end everything. Twice is once."""
@@ -377,8 +390,15 @@ class Fleet:
     def abandon(self) -> None:
         """End all, and wait for nobody."""
         self.retire()
+        self._kill(GARBAGE)
+
+    def end_replaced(self) -> None:
+        """A new version serves, and this one had its time."""
+        self._kill(REPLACED)
+
+    def _kill(self, reason: str) -> None:
         for session in self.sessions():
-            session.process.kill(GARBAGE)
+            session.process.kill(reason)
 
     def let_go_after_fork(self) -> None:
         for session in self._all():  # the lock may have been held by a thread that there is no copy of

@@ -126,6 +126,8 @@ class Flight:
             if not call.done:
                 self.take_back(call)
                 call.done = True
+            if call.id not in self.sent:
+                call.release()
             self.see_off(call)
 
     def cancel(self, call: Call) -> bool:
@@ -298,21 +300,12 @@ class Flight:
                 if lead:
                     self._leader = self
             if delivery is not None:
-                self._deliver(delivery)
+                deliver(delivery)
                 del delivery  # or its outputs would live until the next one
                 continue
             if lead:
                 self._lead_unattended()
             self._expire_unattended()
-
-    @staticmethod
-    def _deliver(call: Call) -> None:
-        try:
-            if call.deliver is not None:
-                call.deliver(call)
-        except BaseException:  # goes to the log: a callback that calls sys.exit must not end it for all other calls
-            # As text: a handler may keep the record, and with a traceback the outputs.
-            _logger.error("a callback of a future raised\n%s", traceback.format_exc())
 
     def _await_work(self) -> bool:
         """Until there is something to deliver, to lead or to expire; False when it is all over. Locked."""
@@ -342,6 +335,16 @@ class Flight:
         """When the next unattended call is due, as ``time.monotonic_ns()``; 0: never."""
         calls = list(self._unattended.values())
         return min((call.due_ns for call in calls if call.due_ns and not call.late), default=0)
+
+
+def deliver(call: Call) -> None:
+    """Tell whoever asked for it; that runs callbacks of users."""
+    try:
+        if call.deliver is not None:
+            call.deliver(call)
+    except BaseException:  # goes to the log: a callback that calls sys.exit must not end it for all other calls
+        # As text: a handler may keep the record, and with a traceback the outputs.
+        _logger.error("a callback of a future raised\n%s", traceback.format_exc())
 
 
 def _nothing(*_: object) -> None:

@@ -8,6 +8,7 @@ takes the call back from the worker first. Which of the two came first is decide
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Protocol
 
@@ -23,10 +24,11 @@ class Place(Protocol):
 
 
 class CallFuture(Future[Outputs]):
-    """What ``submit`` returns."""
+    """What ``submit`` returns. ``leave`` is called once, before it is done."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave: Callable[[], None] = lambda: None) -> None:
         super().__init__()
+        self._leave: Callable[[], None] | None = leave
         self._sent: tuple[Call, Place] | None = None  # until it is done: it must not keep the worker's memory
         self._notified = threading.Lock()  # taken once and for ever
 
@@ -39,6 +41,7 @@ class CallFuture(Future[Outputs]):
     def settle(self, call: Call) -> None:
         """Deliver what became of the call."""
         error, call.error = call.error, None
+        self._depart()
         try:
             if error is None:
                 outputs, call.outputs = Outputs(call.outputs), None
@@ -76,7 +79,13 @@ class CallFuture(Future[Outputs]):
         sent = self._sent
         return sent is not None and not self.done() and sent[1].has_begun(sent[0])
 
+    def _depart(self) -> None:
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
+
     def _end_cancelled(self) -> None:
+        self._depart()
         super().cancel()
         if self._notified.acquire(blocking=False):
             self.set_running_or_notify_cancel()  # whoever waits for several futures hears of it only by this

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 _logger = logging.getLogger("isopod")
 _LEAST = 16  # timers that are kept, cancelled or not
+_LONGEST = 3600.0  # seconds of one wait: a lock cannot wait for what a user may call a long pause
 
 
 class Timer:
@@ -87,7 +88,7 @@ class Keeper:
         with self._changed:
             now = time.monotonic()
             if not self._timers or self._timers[0][0] > now:
-                self._changed.wait(self._timers[0][0] - now if self._timers else None)
+                self._changed.wait(min(self._timers[0][0] - now, _LONGEST) if self._timers else None)
                 return None
             timer = heapq.heappop(self._timers)[2]
             action, timer.action = timer.action, None

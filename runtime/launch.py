@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from isopod.runtime.keeper import Keeper, Timer
+from isopod.runtime.keeper import Timer
 from isopod.runtime.session import Session
 
 
@@ -26,10 +26,9 @@ class Launch:
         """The session, if there is one."""
         return [] if self.session is None else [self.session]
 
-    def take(self, session: Session, keeper: Keeper, load_timeout: float) -> None:
-        """There is a process: it has ``load_timeout`` seconds to be ready."""
-        self.session = session
-        self._deadline = keeper.after(load_timeout, session.end_overdue_load)
+    def take(self, session: Session, deadline: Timer) -> None:
+        """There is a process, which is to be ready by a deadline."""
+        self.session, self._deadline = session, deadline
 
     def over(self) -> None:
         """It is ready, or dead, or nobody wants it any more."""

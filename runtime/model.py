@@ -79,7 +79,10 @@ class Model:
         goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``, ``WorkerTimeout``,
         ``SpecError``, ``ArenaFull``, ``Closed``. Ctrl-C takes the call back if it has not begun, and tells the model.
         """
-        return _result(self._answered(*self._begin(self._request(inputs, named, timeout))))
+        request = self._request(inputs, named, timeout)
+        with self._deployment.admission:
+            call = self._answered(*self._begin(request))
+        return _result(call)
 
     def submit(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -92,7 +95,8 @@ class Model:
         ``future.cancel()`` is True for a call that no worker has begun: then it never runs. One that runs goes on, and
         its model sees it by ``isopod.worker.cancelled``. ``future.running()`` is the truth.
         """
-        future = CallFuture()
+        admission = self._deployment.admission
+        future = CallFuture(admission.leave)
 
         def deliver(call: Call) -> None:
             again = call.next_attempt(self._deployment.staffing.retries)
@@ -101,7 +105,13 @@ class Model:
             else:
                 self._second_chances.give(again, future.follow)
 
-        self._start(self._request(inputs, named, timeout), deliver, future.follow)
+        request = self._request(inputs, named, timeout)
+        admission.enter()
+        try:
+            self._start(request, deliver, future.follow)
+        except BaseException:  # goes on to the caller
+            admission.leave()
+            raise
         return future
 
     def _start(self, request: _Request, deliver: Any, follow: Follow) -> None:
@@ -113,13 +123,13 @@ class Model:
             self._deployment.check_open()
             self._deployment.place(call, request.inputs.items(), request.room_by)
         else:
+            follow(call, session)  # first: it may die with its worker, and be sent again, before ``begin`` returns
             try:
                 session.begin(call, request.inputs.items(), request.room_by)
-            except Gone:
-                pass  # it died before this call reached it, which is placed, but not sent
-            else:
-                follow(call, session)
                 return
+            except Gone:
+                if not call.record:  # it died before this call was even placed: RACE lost inputs
+                    self._deployment.place(call, request.inputs.items(), request.room_by)
         self._second_chances.give(call, follow)
 
     async def acall(
@@ -144,30 +154,46 @@ class Model:
                 loop.call_soon_threadsafe(settled, future)
 
         call, again = request.call(deliver, threaded=False), False
-        while True:
-            session = self._deployment.running()
-            if session is None:
-                session = await loop.run_in_executor(None, self._deployment.live, request.deadline_ns)
-            self._deployment.interface.check(request.inputs)
-            try:
-                if again:
-                    session.resend(call, 0)
-                else:
-                    try:
-                        session.begin(call, request.inputs.items(), 0)
-                    except ArenaFull:
-                        await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
-                await future
-            except Gone:
-                continue
-            except BaseException:  # goes on to the task: it was cancelled, or its loop ends
-                session.flight.abandon(call)
-                raise
-            del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
-            following = call.next_attempt(self._deployment.staffing.retries)
-            if following is None:
-                return _result(call)
-            call, again, future = following, True, loop.create_future()
+        with self._deployment.admission:
+            while True:
+                try:
+                    session = self._deployment.running()
+                    if session is None:
+                        session = await loop.run_in_executor(None, self._deployment.live, request.deadline_ns)
+                    self._deployment.interface.check(request.inputs)
+                except BaseException:  # goes on to the task, whose traceback keeps the call, and not its memory
+                    call.release()
+                    raise
+                try:
+                    await self._sent(loop, session, call, request, again)
+                    await future
+                except Gone:
+                    continue
+                except BaseException:  # goes on to the task: it was cancelled, or its loop ends
+                    session.flight.abandon(call)
+                    raise
+                del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
+                following = call.next_attempt(self._deployment.staffing.retries)
+                if following is None:
+                    break
+                call, again, future = following, True, loop.create_future()
+        return _result(call)
+
+    @staticmethod
+    async def _sent(
+        loop: asyncio.AbstractEventLoop, session: Session, call: Call, request: _Request, again: bool
+    ) -> None:
+        """Send it from the loop, or in a thread where that must wait for memory."""
+        try:
+            if again:
+                session.resend(call, 0)
+            else:
+                session.begin(call, request.inputs.items(), 0)
+        except ArenaFull:
+            if again:
+                await loop.run_in_executor(None, session.resend, call, request.room_by)
+            else:
+                await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
 
     def map(
         self, batches: Iterable[Mapping[str, Any]], *, timeout: float | None = None, ahead: int = 2
@@ -180,12 +206,18 @@ class Model:
         if ahead < 1:
             raise SpecError(f"map works at least one batch ahead, not {ahead}")
         flying: deque[tuple[Call, Session]] = deque()
-        source = iter(batches)
+        source, admission = iter(batches), self._deployment.admission
         failure: Exception | None = None
         try:
             while failure is None:
                 try:
-                    flying.append(self._begin(self._request(next(source), {}, timeout)))
+                    request = self._request(next(source), {}, timeout)
+                    admission.enter()
+                    try:
+                        flying.append(self._begin(request))
+                    except BaseException:  # goes on, or is raised in its turn
+                        admission.leave()
+                        raise
                 except StopIteration:
                     break
                 except Exception as error:  # raised below, in its turn: after the answers to what came before it
@@ -199,6 +231,7 @@ class Model:
         finally:
             for call, session in reversed(flying):  # or the worker would begin the next when it stops the first
                 session.flight.abandon(call)
+                admission.leave()
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
         """An uninitialised array for the input ``name`` that already lies in shared memory: sending it copies nothing.
@@ -211,6 +244,7 @@ class Model:
         return array
 
     def _request(self, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None) -> _Request:
+        self._deployment.check_process()
         if inputs is None:
             inputs = named
         elif named:
@@ -253,6 +287,7 @@ class Model:
             again = call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 flying.popleft()
+                self._deployment.admission.leave()
                 return call
             flying[0] = (again, resend(self._deployment, again))
 

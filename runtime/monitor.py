@@ -240,8 +240,10 @@ class Monitor:
             self._watched.discard(worker)
             worker.kill_group()
             status, peak_rss = worker.reap()
-            watched.on_exit(status, peak_rss)
-            worker.close()
+            try:
+                watched.on_exit(status, peak_rss)
+            finally:
+                worker.close()
 
     @staticmethod
     def _hear_last_words(watched: Watched) -> None:

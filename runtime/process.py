@@ -26,10 +26,11 @@ from isopod.ipc.errors import SpecError
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's bootstrap
 _READ_CHUNK = 65_536
 # Reasons to end a worker that are no fault of anybody's: such an end is not reported as a crash.
-CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED = (
+CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED, REPLACED = (
     "the model was closed", "its model was garbage", "its load was given up", "the application ended",
+    "a new version took its place",
 )  # fmt: skip
-FAREWELLS = frozenset((CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED))
+FAREWELLS = frozenset((CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED, REPLACED))
 
 # RACE fork in mid-change: held while a worker's descriptors are opened or closed, and while this process is forked. So
 # the copy knows which of them it has, whoever was at work on them, and even before a model or a session knows of them.

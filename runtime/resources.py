@@ -5,6 +5,8 @@ Thread pools are sized once, when a library is imported, so a number that comes 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ _WITHIN = (
 _BETWEEN = ("TF_NUM_INTEROP_THREADS",)
 
 Cpus = frozenset[int]
+_logger = logging.getLogger("isopod")
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,22 @@ def _parsed(text: str) -> set[int]:
 
 
 def pin(pid: int, cpus: Cpus) -> None:
-    """Move a running worker, all of its threads, to other processors. One that has just died is no matter."""
+    """Move a running worker, all of its threads, to other processors. One that has just died is no matter.
+
+    Never raises: it serves on the processors that it has where the machine does not give it the others any more.
+    """
+    moved: set[str] = set()
     try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setaffinity(int(task), cpus)
+        while tasks := set(os.listdir(f"/proc/{pid}/task")) - moved:  # again, for those that were started meanwhile
+            moved |= tasks
+            for task in tasks:
+                with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
+                    os.sched_setaffinity(int(task), cpus)
     except (FileNotFoundError, ProcessLookupError):
         return
+    except OSError as error:
+        # As text: a handler may keep the record, and with a traceback the worker.
+        _logger.warning("worker %d could not be moved to processors %s: %s", pid, sorted(cpus), error.strerror)
 
 
 def with_threads(variables: Mapping[str, str], threads: Threads | None) -> Mapping[str, str]:

@@ -7,13 +7,16 @@ for a new worker. So a thread does that, which lives for as long as there is som
 
 from __future__ import annotations
 
+import copy
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
-from isopod.ipc.errors import IsopodError
+from isopod.ipc.errors import WorkerTimeout, WorkerUnavailable
 from isopod.runtime.calls import Call, deadline_after
 from isopod.runtime.deployment import Deployment
+from isopod.runtime.flight import deliver
 from isopod.runtime.futures import Place
 from isopod.runtime.session import Gone, Session
 
@@ -26,18 +29,22 @@ Follow = Callable[[Call, Place], None]
 
 def resend(deployment: Deployment, call: Call) -> Session:
     """Give the call to the next worker that is ready, waiting for one if need be. Raises as ``Deployment.live``."""
-    while True:
-        session = deployment.live(call.deadline_ns)
-        try:
-            session.resend(call, call.deadline_ns or deadline_after(_ARENA_WAIT))
-        except Gone:
-            continue
-        return session
+    try:
+        while True:
+            session = deployment.live(call.deadline_ns)
+            try:
+                session.resend(call, call.deadline_ns or deadline_after(_ARENA_WAIT))
+            except Gone:
+                continue
+            return session
+    except Exception:  # goes on to the caller, whose traceback keeps the call, and must not keep its memory
+        call.release()
+        raise
 
 
 class SecondChances:
-    """Sends calls again, in the order in which they come. Safe for many threads. Until it is sent, a call can be
-    cancelled here."""
+    """Sends calls, in the order in which they come. Safe for many threads. Until it is sent, a call can be cancelled
+    here."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -46,15 +53,25 @@ class SecondChances:
         self._thread: threading.Thread | None = None
 
     def give(self, call: Call, follow: Follow) -> None:
-        """Does not wait."""
+        """Does not wait. If no thread can be had, that is the call's outcome."""
+        failure: RuntimeError | None = None
         with self._lock:
             self._waiting.append((call, follow))
             follow(call, self)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"isopod-again-{self._deployment.name}", daemon=True
-                )
-                self._thread.start()
+                name = f"isopod-again-{self._deployment.name}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                try:
+                    thread.start()
+                    self._thread = thread
+                except RuntimeError as error:
+                    self._waiting.pop()
+                    failure = error
+        if failure is not None:
+            what = f"model {self._deployment.name!r}: a call could not be given to another worker: {failure}"
+            _end(call, WorkerUnavailable(what))
+        elif call.deadline_ns:
+            self._deployment.wake()  # it may be due before the others
 
     def cancel(self, call: Call) -> bool:
         """Take back a call that waits here; whether it did."""
@@ -71,44 +88,60 @@ class SecondChances:
         return False
 
     def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                call, follow = self._waiting[0]
-            try:
-                session = self._deployment.live(call.deadline_ns)
-                if self._take(call):
-                    self._send(call, follow, session)
-            except IsopodError as error:  # it is the call's outcome
-                if self._take(call):
-                    _end(call, error)
-            del call, follow
+        while self._turn():
+            pass
 
-    def _take(self, call: Call) -> bool:
-        """Whether it still waits; from here on it is not cancelled here."""
+    def _turn(self) -> bool:
+        """One wait for a worker. Its locals hold on to a worker, and must go before the next wait."""
         with self._lock:
-            if self._waiting and self._waiting[0][0] is call:
-                self._waiting.popleft()
-                return True
-            return False
+            if not self._waiting:
+                self._thread = None
+                return False
+        try:
+            session = self._deployment.live_by(self._due)
+        except WorkerTimeout as error:  # the outcome of those that are due
+            self._end_waiting(error, time.monotonic_ns())
+        except Exception as error:  # the outcome of all that wait, as of all who wait themselves
+            self._end_waiting(error)
+        else:
+            self._send_first(session)
+        return True
 
-    def _send(self, call: Call, follow: Follow, session: Session) -> None:
+    def _due(self) -> int:
+        """When the first of them is due, as ``time.monotonic_ns()``; 0 for never."""
+        with self._lock:
+            return min((call.deadline_ns for call, _ in self._waiting if call.deadline_ns), default=0)
+
+    def _end_waiting(self, error: Exception, due_by: int = 0) -> None:
+        with self._lock:
+            ended = [one for one in self._waiting if not due_by or 0 < one[0].deadline_ns <= due_by]
+            self._waiting = deque(one for one in self._waiting if one not in ended)
+        for call, _ in ended:
+            _end(call, error)
+
+    def _send_first(self, session: Session) -> None:
+        with self._lock:
+            if not self._waiting:  # cancelled
+                return
+            call, follow = self._waiting.popleft()
+        # RACE late follow: before it is sent. It may die with its worker, and be back here, before ``resend`` returns.
+        follow(call, session)
+        outcome = call.deliver
         try:
             session.resend(call, call.deadline_ns or deadline_after(_ARENA_WAIT))
         except Gone:
             with self._lock:
                 self._waiting.appendleft((call, follow))
-            return
-        except IsopodError as error:  # it is the call's outcome
+                follow(call, self)
+        except Exception as error:  # it is the call's outcome, which an abandoned call would not be told
+            call.deliver = outcome
             _end(call, error)
-            return
-        follow(call, session)
 
 
-def _end(call: Call, error: IsopodError) -> None:
-    call.release()
-    call.error = error
-    if call.deliver is not None:
-        call.deliver(call)
+def _end(call: Call, error: Exception) -> None:
+    """Each call has an exception of its own: whoever raises one adds to it. Its traceback would hold the worker."""
+    if call.number < 0:  # else its worker may read the inputs: they are let go with its answer
+        call.release()
+    call.error = copy.copy(error).with_traceback(None)
+    call.error.__cause__ = error.__cause__
+    deliver(call)

@@ -19,15 +19,15 @@ from isopod.runtime import deadlines
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, checked_interface
-from isopod.runtime.deaths import ended_error, report_of, timeout_error
+from isopod.runtime.deaths import crash_error, ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
 from isopod.runtime.history import History
 from isopod.runtime.intake import Intake
-from isopod.runtime.lifecycle import DRAINING, LOADING, READY, STARTING, Lifecycle
+from isopod.runtime.lifecycle import DRAINING, READY, Lifecycle
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.oom import Gauge
-from isopod.runtime.process import CLOSED, FAREWELLS, WorkerProcess
+from isopod.runtime.process import APPLICATION_ENDED, CLOSED, FAREWELLS, GARBAGE, WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.scribe import Scribe
 from isopod.runtime.stats import Counters
@@ -85,6 +85,7 @@ class Session:
         self.crashed = False  # it died, and was not meant to
         self.blameless = False  # it was ended for a reason of the application's own
         self.poisoned = False  # it was killed by a call that had killed another one before
+        self.replaced = False  # others have taken its place
         self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
         self.answered = 0
@@ -150,23 +151,25 @@ class Session:
         memory = self._memory.finding(status, bool(self.process.end_reason), peak_rss, [*self.watch.stderr.tail])
         with self.flight.lock:
             self.report = report_of(self, status, peak_rss, memory)
-            self.crashed = self.life.state != DRAINING and self.report.reason not in FAREWELLS
             running = self.flight.running()
-            self.poisoned = running is not None and running.attempt > 1
-        # Before any caller can see it: health, and who takes the next call, are up to date by then.
-        self._listener.on_ended(self)
-        with self.flight.lock:
-            self.life.advance("exited")
-            self.flight.end()
-        self.exited.set()
-        self._listener.on_gone(self)
+            # One that was told to end may do so in any way, but not with a call.
+            meant = self.life.state == DRAINING and (running is None or status == 0)
+            self.crashed = not meant and self.report.reason not in FAREWELLS
+            self.poisoned = running is not None and running.attempt > 1 and self.has_begun(running)
+        try:
+            # Before any caller can see it: health, and who takes the next call, are up to date by then.
+            self._listener.on_ended(self)
+        finally:  # whatever that ran into: everybody who waits for this worker must hear of its death
+            with self.flight.lock:
+                self.life.advance("exited")
+                self.flight.end()
+            self.exited.set()
+            self._listener.on_gone(self)
 
     def end_overdue_load(self) -> None:
-        """Its load deadline has passed. Not on the monitor thread: it waits a moment for the stacks."""
-        self.watch.ask_for_stacks()
-        if self.life.state in (STARTING, LOADING):
-            self.overdue = True
-            self.process.kill("it was not ready within its load deadline")
+        """Its load deadline has passed."""
+        self.overdue = True
+        self.process.kill("it was not ready within its load deadline")
 
     # ------------------------------------------------------------------ sending
 
@@ -345,14 +348,19 @@ class Session:
 
         def error_of(call: Call) -> IsopodError:
             call.begun = -1 < call.number < begun
-            return timeout_error(self.name, call.timeout, "a call", report) if call.late else ended_error(report)
+            if call.late:
+                return timeout_error(self.name, call.timeout, "a call", report)
+            if self.replaced and not call.begun and report.reason not in (CLOSED, GARBAGE, APPLICATION_ENDED):
+                return crash_error(report)  # which is not seen: it goes on to those that have taken this one's place
+            return ended_error(report)
 
         self.flight.settle_all(error_of)
 
     # ------------------------------------------------------------------ the end
 
-    def drain(self) -> None:
-        """Let it finish what it has, and end."""
+    def drain(self, *, replaced: bool = False) -> None:
+        """Let it finish what it has, and end. Where it is ``replaced``, what it does not begin goes on to others."""
+        self.replaced = self.replaced or replaced
         with self.flight.lock:
             if self.dead:
                 return

@@ -90,3 +90,11 @@ def test_what_is_not_due_when_it_stops_never_happens() -> None:
     keeper.stop()
     keeper.after(0.0, happened.set)
     assert not happened.is_set()
+
+
+def test_a_very_long_time_does_not_stop_the_clock(keeper: Keeper) -> None:
+    """More seconds than a lock can wait for: a ``cooldown`` of years is a way to say never."""
+    done = threading.Event()
+    keeper.after(1e12, done.set)
+    keeper.after(0.05, done.set)
+    assert done.wait(GUARD)
