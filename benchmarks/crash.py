@@ -1,8 +1,8 @@
 """How long a crash hurts: SIGKILL in mid-call, until the caller has its error, and until there is an answer again.
 
-Models take turns, and each is whole again, spares too, before the next one's turn: what loads in the background would be
-measured with it. With ``retries`` the killed call itself is answered. The same call is made undisturbed right before,
-and the difference of the two is what the kill costs its caller; what had been computed until the kill is lost besides.
+Models take turns, and each is whole again, spares too, before the next one's turn: what loads in the background would
+be measured with it. With ``retries`` the killed call itself is answered. The same call is made undisturbed right
+before, and the difference of the two is what the kill costs its caller, besides what had been computed until then.
 """
 
 from __future__ import annotations
