@@ -54,7 +54,8 @@ class Deployment:
 
         Raises ``Closed`` in a forked copy, ``Overloaded`` where as many calls as allowed are waiting.
         """
-        self.check_process()
+        if os.getpid() != self._process:
+            self.check_process()
         fleet = self._fleet
         if fleet is None:
             return None

@@ -63,7 +63,7 @@ class Flight:
         if not was_done:
             call.error = error
         # What is still sent has its answer yet to come, and until then the worker may read the inputs.
-        if call.id not in self.sent and not call.may_go_on:
+        if call.id not in self.sent and (call.error is None or not call.may_go_on):
             call.release()
         if was_done:
             call.outputs = None  # abandoned, or late: nobody looks at it any more

@@ -218,7 +218,7 @@ class Model:
         """Wait for the answer, of another worker if need be; the call that has it."""
         while True:
             session.flight.wait(call)
-            again = call.next_attempt(self._deployment.staffing.retries)
+            again = None if call.error is None else call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 return call
             call, session = again, resend(self._deployment, again)

@@ -24,7 +24,7 @@ from isopod.runtime.deaths import ended_error, report_of, timeout_error
 from isopod.runtime.flight import Flight
 from isopod.runtime.history import History
 from isopod.runtime.intake import Intake
-from isopod.runtime.lifecycle import DRAINING, LOADING, READY, STARTING, Lifecycle
+from isopod.runtime.lifecycle import DRAINING, ENDED, LOADING, READY, STARTING, Lifecycle
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.oom import Gauge
@@ -107,7 +107,7 @@ class Session:
 
     @property
     def dead(self) -> bool:
-        return self.life.ended
+        return self.life.state in ENDED  # for each answer: no detour by ``ended``
 
     @property
     def cause_of_death(self) -> str:
