@@ -209,7 +209,8 @@ class Flight:
                 if not self._pump(call.due_ns) and _remaining(call) == 0.0:
                     self._expire(call)
         finally:
-            self._retire(call)
+            with self.lock:
+                self._hand_over(call)
 
     def _follow(self, call: Call) -> None:
         while True:

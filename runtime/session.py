@@ -293,8 +293,7 @@ class Session:
     def _take_answer(self, data: bytes) -> None:
         answer = self._intake.record(data)
         flight = self.flight
-        with flight.lock:
-            call = flight.sent.get(answer.call)
+        call = flight.sent.get(answer.call)  # without the lock: it came to stand there before it was sent
         if call is None or answer.kind == records.CALL:
             raise ProtocolError(f"it answered call {answer.call}, which it does not have")
         # Whatever is raised here, the call is still among those that are told of the worker's death.
