@@ -27,6 +27,9 @@ from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
 
 _FAREWELL = 5.0  # seconds for a process to vanish once it was killed
+# Seconds from a death to the start of another process, where others take the dead one's calls: to start one holds the
+# interpreter's lock for a millisecond or more, and nobody waits for it.
+_CALLS_FIRST = 0.01
 
 
 class Fleet:
@@ -276,7 +279,7 @@ class Fleet:
             if was != OPEN:
                 self.crew.keeper.after(self._staffing.restart.cooldown, self._probe)
             return
-        self._not_before = time.monotonic() + pause
+        self._not_before = time.monotonic() + max(pause, _CALLS_FIRST if self.active else 0.0)
         self._refill()
 
     def _settle_in(self, session: Session) -> None:

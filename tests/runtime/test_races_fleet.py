@@ -375,6 +375,6 @@ def test_closing_gives_all_versions_together_their_time(tmp_path: Path) -> None:
     sessions = [session for one in model._deployment._fleets() for session in one.sessions()]
     until(lambda: all(session.life.state == "draining" for session in sessions))
     assert thread.is_alive()
-    del sessions
+    sessions.clear()
     thread.join(GUARD)
     assert all(isinstance(future.exception(GUARD), isopod.Closed) for future in stuck)
