@@ -31,7 +31,7 @@ help:
 	@echo '  make test    the whole test suite: processes, crashes, real environments (needs a package index)'
 	@echo '  make quick   the tests that need neither minutes nor a network'
 	@echo '  make check   what needs no run: style, types, and the architecture'
-	@echo '  make fix     let ruff put the style right'
+	@echo '  make fix     let ruff put the style right, and draw the diagrams of docs/ anew'
 	@echo '  make bench   the numbers of this machine'
 	@echo '  make stress  a million calls while workers and applications are killed (S=--quick: half a minute)'
 	@echo '  make clean   remove .venv and every other thing that was made here'
@@ -59,6 +59,7 @@ check: $(DEV_STAMP) links
 fix: $(DEV_STAMP)
 	@$(BIN)/ruff check --fix-only --quiet $(STYLED)
 	@$(BIN)/ruff format --quiet $(STYLED)
+	@$(BIN)/python tools/diagrams.py
 	@$(BIN)/ruff check $(STYLED)
 
 bench: $(USER_STAMP)

@@ -59,7 +59,14 @@ def _report(results: Results, before: Load, complete: bool, options: argparse.Na
         screen.line(screen.style("Not finished: these are the figures until then.", "yellow"))
     if options.json:
         text = json.dumps(
-            {"complete": complete, "quick": options.quick, "machine": machine, "figures": results.rows()}, indent=1
+            {
+                "complete": complete,
+                "quick": options.quick,
+                "machine": machine,
+                "figures": results.rows(),
+                "notes": results.notes(crash.NAME),
+            },
+            indent=1,
         )
         options.json.write_text(text + "\n", encoding="utf-8")
 

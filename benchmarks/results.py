@@ -24,6 +24,7 @@ class Results:
 
     def __init__(self) -> None:
         self._samples: dict[Key, list[int]] = {}
+        self._notes: dict[str, list[str]] = {}
 
     def add(self, key: Key, nanoseconds: Sequence[int]) -> None:
         self._samples.setdefault(key, []).extend(nanoseconds)
@@ -36,6 +37,13 @@ class Results:
     def values(self, benchmark: str, field: str) -> list[str]:
         """What a field of the keys of one benchmark holds, in the order in which it was measured."""
         return list(dict.fromkeys(getattr(key, field) for key in self._samples if key.benchmark == benchmark))
+
+    def note(self, benchmark: str, text: str) -> None:
+        """Something that is to be read with the figures of a benchmark: what was left out, and why."""
+        self._notes.setdefault(benchmark, []).append(text)
+
+    def notes(self, benchmark: str) -> list[str]:
+        return self._notes.get(benchmark, [])
 
     def rows(self) -> list[dict[str, Any]]:
         """Everything, for JSON."""

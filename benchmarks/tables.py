@@ -56,9 +56,11 @@ def _cold_start(screen: Screen, results: Results) -> None:
 def _crash(screen: Screen, results: Results) -> None:
     name = crash.NAME
     if results.values(name, "who"):
-        screen.heading("Crash to next answer: ms")
-        rows = {who: [results.get(name, "unpinned", "whole", who)] for who in results.values(name, "who")}
-        _grouped(screen, [""], rows, scale=1e3)
+        screen.heading("SIGKILL in mid-call: ms")
+        rows = {who: [results.get(name, "unpinned", "whole", who)] for who in crash.ROWS}
+        _grouped(screen, [""], {who: row for who, row in rows.items() if row[0]}, scale=1e3)
+    for note in results.notes(name):
+        screen.line(screen.style(_GAP + note, "yellow"))
 
 
 def _grouped(screen: Screen, groups: list[str], rows: dict[str, list[Summary | None]], *, scale: float = 1.0) -> None:

@@ -62,12 +62,13 @@ class RecordWriter:
 class RecordReader:
     """The consuming end of a record ring."""
 
-    __slots__ = ("_map", "_next", "_shape", "_words", "word")
+    __slots__ = ("_map", "_next", "_payload", "_shape", "_words", "word")
 
     def __init__(self, segment: Segment, shape: Layout) -> None:
         self._map = memoryview(segment.map)
         self._words = self._map[: shape.size].cast("Q")
         self._shape = shape
+        self._payload = shape.payload
         self._next = 0
         self.word = layout.SLOTS_OFFSET // 8
 
@@ -98,8 +99,8 @@ class RecordReader:
         if words[word] != self._next + 1:
             return None
         size = words[word + 1] & 0xFFFFFFFF
-        if size > self._shape.payload:
-            raise ProtocolError(f"a record claims {size} bytes in a slot of {self._shape.payload}")
+        if size > self._payload:
+            raise ProtocolError(f"a record claims {size} bytes in a slot of {self._payload}")
         start = word * 8 + 16
         record = bytes(self._map[start : start + size])
         self._next += 1

@@ -8,6 +8,7 @@ string. Imported only where numpy is there: in the child, after the environment 
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,7 @@ def item_count(shape: tuple[int, ...]) -> int:
     return count
 
 
+@functools.lru_cache(maxsize=256)  # the same few come again and again; what is raised is not kept
 def checked_dtype(code: int, shape: tuple[int, ...], nbytes: int) -> np.dtype[Any]:
     """The dtype of a tensor that is not text, whose shape, dtype and size must agree.
 

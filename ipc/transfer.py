@@ -50,13 +50,17 @@ class ArenaOwner:
             raise SpecError(f"{label} cannot have the shape {dims}")
         if kind.hasobject:
             raise SpecError(f"{label} cannot have the dtype {kind} in shared memory")
-        nbytes = kind.itemsize * tensor.item_count(dims)
-        block: Block = self.arena.allocate(nbytes, label, deadline_ns)
+        return self.new(dims, kind, label, deadline_ns)[0]
+
+    def new(self, shape: tuple[int, ...], dtype: Any, label: str, deadline_ns: int) -> tuple[Array, Block]:
+        """The same, and its block, for a shape and a dtype that need no check. Raises ``ArenaFull``, ``SpecError``."""
+        block: Block = self.arena.allocate(dtype.itemsize * tensor.item_count(shape), label, deadline_ns)
         try:
-            return adopt(block.home.segment, block.offset, block.size, block.offset, dims, kind, self, block)
+            root = adopt(block.home.segment, block.offset, block.size, block.offset, shape, dtype, self, block)
         except ValueError as error:  # more dimensions than numpy has
             self.arena.free(block)
             raise SpecError(f"{label} cannot have the shape {shape!r}: {error}") from None
+        return root, block
 
 
 class Outbound:
@@ -110,8 +114,8 @@ class Outbound:
             raise SpecError(f"{name}: {error}") from None
         if tensor.is_text(code):
             packed = np.frombuffer(tensor.pack_text(array, name), np.uint8)
-            root = self._copy(name, packed, packed.dtype, deadline_ns)
-            return self._describe(name, code, array.shape, root, packed.nbytes), root
+            root, block = self._copy(name, packed, packed.dtype, deadline_ns)
+            return self._describe(name, code, array.shape, block, packed.nbytes), root
         if array.flags.c_contiguous and array.dtype.isnative:
             place = locate(array)
             if place is not None:
@@ -119,8 +123,8 @@ class Outbound:
                 index = self._index_of(segment)
                 if index is not None and (self._may_refer is None or self._may_refer(array)):
                     return Tensor(name, code, array.shape, index, start // _UNIT, offset, array.nbytes), array
-        root = self._copy(name, array, tensor.dtype_of(code, array.dtype.itemsize), deadline_ns)
-        return self._describe(name, code, array.shape, root, root.nbytes), root
+        root, block = self._copy(name, array, tensor.dtype_of(code, array.dtype.itemsize), deadline_ns)
+        return self._describe(name, code, array.shape, block, root.nbytes), root
 
     def place_again(
         self, tensors: Sequence[Tensor], kept: Sequence[Array], deadline_ns: int = 0
@@ -134,26 +138,25 @@ class Outbound:
             place = locate(array)
             index = None if place is None else self._index_of(place[0])
             if index is None:
-                root = self._copy(item.name, array, array.dtype, deadline_ns)
-                moved.append(self._describe(item.name, item.dtype, item.shape, root, item.nbytes))
+                root, block = self._copy(item.name, array, array.dtype, deadline_ns)
+                moved.append(self._describe(item.name, item.dtype, item.shape, block, item.nbytes))
                 arrays.append(root)
             else:
                 moved.append(item._replace(segment=index))
                 arrays.append(array)
         return moved, arrays
 
-    def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> Array:
-        root = self.owner.empty(array.shape, dtype, name, deadline_ns)
+    def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> tuple[Array, Block]:
+        root, block = self.owner.new(array.shape, dtype, name, deadline_ns)
         root[...] = array
         self._copied(root.nbytes)
-        return root
+        return root, block
 
-    def _describe(self, name: str, code: int, shape: tuple[int, ...], root: Array, nbytes: int) -> Tensor:
-        place = locate(root)
-        index = None if place is None else self._index_of(place[0])
-        if place is None or index is None:
+    def _describe(self, name: str, code: int, shape: tuple[int, ...], block: Block, nbytes: int) -> Tensor:
+        index = self._index_of(block.home.segment)
+        if index is None:
             raise ProtocolError("a new block lies in a segment that the other side cannot have")
-        return Tensor(name, code, shape, index, place[1] // _UNIT, place[2], nbytes)
+        return Tensor(name, code, shape, index, block.offset // _UNIT, block.offset, nbytes)
 
     def spill(self, record: bytes, deadline_ns: int = 0) -> tuple[Tensor, Array]:
         """Put a record that is longer than a slot into a block."""

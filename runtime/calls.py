@@ -6,14 +6,14 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from isopod.ipc import plain
 from isopod.ipc import record as records
 from isopod.ipc.errors import SpecError, WorkerCrashed
 from isopod.ipc.lent import Loan, contains
-from isopod.ipc.record import Tensor
+from isopod.ipc.record import Stamps, Tensor
 from isopod.ipc.transfer import Outbound
 from isopod.runtime.deaths import poison_error
 
@@ -35,11 +35,20 @@ class Call:
     ``cancelled``: it was settled by that.
     """
 
-    __slots__ = (
-        "attempt", "begun", "cancelled", "deadline_ns", "deliver", "done", "due_ns", "error", "id", "kept", "late",
-        "marked", "number", "outputs", "plain", "record", "sends", "sent_ns", "stamps", "submitted_ns", "tensors",
-        "threaded", "timeout", "wake", "withdrawn",
-    )  # fmt: skip
+    # What is so for every call at first stands here, once: to set all of it for each took longer than the rest.
+    done = late = marked = withdrawn = cancelled = False
+    error: BaseException | None = None
+    outputs: Any = None
+    wake: threading.Lock | None = None
+    tensors: Sequence[Tensor] = ()
+    kept: list[Any]
+    plain = b""  # what is not a tensor, packed
+    record = b""
+    attempt = sends = 1
+    begun = True  # whether a model saw it; known once its worker has died
+    number = -1  # of its record in the ring, once it is sent
+    sent_ns = 0
+    stamps: Stamps = (0, 0, 0, 0)
 
     def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
         self.id = next(_numbers)
@@ -48,21 +57,7 @@ class Call:
         self.timeout = timeout
         self.deliver = deliver
         self.threaded = threaded
-        self.done = False
-        self.late = self.marked = self.withdrawn = self.cancelled = False
-        self.error: BaseException | None = None
-        self.outputs: Any = None
-        self.wake: threading.Lock | None = None
-        self.tensors: list[Tensor] = []
-        self.kept: list[Any] = []
-        self.plain = b""  # what is not a tensor, packed
-        self.record = b""
-        self.attempt = 1
-        self.sends = 1
-        self.begun = True  # whether a model saw it; known once its worker has died
-        self.number = -1  # of its record in the ring, once it is sent
-        self.sent_ns = 0
-        self.stamps = (0, 0, 0, 0)
+        self.kept = []
 
     def place(self, outbound: Outbound, items: Any, room_by_ns: int) -> None:
         """Copy in what must be copied. Raises ``SpecError``, ``ArenaFull``."""

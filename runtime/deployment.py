@@ -60,7 +60,8 @@ class Deployment:
 
         Raises ``Closed`` in a forked copy.
         """
-        self.check_process()
+        if os.getpid() != self._process:
+            self.check_process()
         fleet = self._fleet
         return None if fleet is None else fleet.ready()
 

@@ -63,7 +63,7 @@ class Flight:
         if not was_done:
             call.error = error
         # What is still sent has its answer yet to come, and until then the worker may read the inputs.
-        if call.id not in self.sent and not call.may_go_on:
+        if call.id not in self.sent and (call.error is None or not call.may_go_on):
             call.release()
         if was_done:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
@@ -211,7 +211,8 @@ class Flight:
                 if not self._pump(call.due_ns) and _remaining(call) == 0.0:
                     self._expire(call)
         finally:
-            self._retire(call)
+            with self.lock:
+                self._hand_over(call)
 
     def _follow(self, call: Call) -> None:
         while True:

@@ -52,8 +52,9 @@ class Intake:
 
     def outcome(self, call: Call, answer: Record) -> Exception | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
-        self._note_held(call, answer.plain.get("held"))
-        self.reclaim()
+        if answer.plain:
+            self._note_held(call, answer.plain.get("held"))
+        self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
         call.stamps = answer.stamps

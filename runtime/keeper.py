@@ -14,20 +14,21 @@ import time
 from collections.abc import Callable
 
 _logger = logging.getLogger("isopod")
+_LEAST = 16  # timers that are kept, cancelled or not
 _LONGEST = 3600.0  # seconds of one wait: a lock cannot wait for what a user may call a long pause
 
 
 class Timer:
     """One action that is due at a moment. ``cancel`` forgets it, unless it has begun."""
 
-    __slots__ = ("action", "due")
+    __slots__ = ("__weakref__", "action", "due")
 
     def __init__(self, due: float, action: Callable[[], None]) -> None:
         self.due = due
         self.action: Callable[[], None] | None = action
 
     def cancel(self) -> None:
-        self.action = None  # and with it whatever it holds on to; the empty timer goes when it is due
+        self.action = None  # and with it whatever it holds on to; the empty timer goes in a while
 
 
 class Keeper:
@@ -37,6 +38,7 @@ class Keeper:
         self._changed = threading.Condition()
         self._timers: list[tuple[float, int, Timer]] = []  # a heap; the number keeps the order of equal moments
         self._numbers = itertools.count()
+        self._full_at = _LEAST
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="isopod-keeper", daemon=True)
         self._thread.start()
@@ -47,10 +49,18 @@ class Keeper:
         with self._changed:
             if self._stopped:
                 return timer
+            if len(self._timers) >= self._full_at:
+                self._sweep()
             heapq.heappush(self._timers, (timer.due, next(self._numbers), timer))
             if self._timers[0][2] is timer:
                 self._changed.notify()
         return timer
+
+    def _sweep(self) -> None:
+        """Take the cancelled ones out: most load deadlines are, minutes before they are due. Locked."""
+        self._timers = [entry for entry in self._timers if entry[2].action is not None]
+        heapq.heapify(self._timers)
+        self._full_at = max(_LEAST, 2 * len(self._timers))
 
     def stop(self) -> None:
         """End the thread; what is not due yet never happens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from isopod.runtime.keeper import Timer
 from isopod.runtime.session import Session
@@ -34,3 +35,8 @@ class Launch:
         """It is ready, or dead, or nobody wants it any more."""
         if self._deadline is not None:
             self._deadline.cancel()
+
+
+def launch_of(session: Session, launches: Iterable[Launch]) -> Launch | None:
+    """The one that it belongs to, while it is neither ready nor dead."""
+    return next((launch for launch in launches if launch.session is session), None)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +34,7 @@ from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats, latency
 
 _ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
+_ARENA_WAIT_NS = int(_ARENA_WAIT * 1e9)
 
 
 class _Request(NamedTuple):
@@ -45,7 +47,7 @@ class _Request(NamedTuple):
     @property
     def room_by(self) -> int:
         """Until when to wait for shared memory, as ``time.monotonic_ns()``."""
-        return self.deadline_ns or deadline_after(_ARENA_WAIT)
+        return self.deadline_ns or time.monotonic_ns() + _ARENA_WAIT_NS
 
     def call(self, deliver: Any, *, threaded: bool) -> Call:
         return Call(self.deadline_ns, self.timeout, deliver, threaded)
@@ -275,7 +277,7 @@ class Model:
         """Wait for the answer, of another worker if need be; the call that has it."""
         while True:
             session.flight.wait(call)
-            again = call.next_attempt(self._deployment.staffing.retries)
+            again = None if call.error is None else call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 return call
             call, session = again, resend(self._deployment, again)

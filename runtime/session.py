@@ -23,7 +23,7 @@ from isopod.runtime.deaths import crash_error, ended_error, report_of, timeout_e
 from isopod.runtime.flight import Flight
 from isopod.runtime.history import History
 from isopod.runtime.intake import Intake
-from isopod.runtime.lifecycle import DRAINING, READY, Lifecycle
+from isopod.runtime.lifecycle import DRAINING, ENDED, READY, Lifecycle
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.oom import Gauge
@@ -107,7 +107,7 @@ class Session:
 
     @property
     def dead(self) -> bool:
-        return self.life.ended
+        return self.life.state in ENDED  # for each answer: no detour by ``ended``
 
     @property
     def cause_of_death(self) -> str:
@@ -293,8 +293,7 @@ class Session:
     def _take_answer(self, data: bytes) -> None:
         answer = self._intake.record(data)
         flight = self.flight
-        with flight.lock:
-            call = flight.sent.get(answer.call)
+        call = flight.sent.get(answer.call)  # without the lock: it came to stand there before it was sent
         if call is None or answer.kind == records.CALL:
             raise ProtocolError(f"it answered call {answer.call}, which it does not have")
         # Whatever is raised here, the call is still among those that are told of the worker's death.

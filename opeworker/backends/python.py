@@ -40,7 +40,7 @@ class PythonModel:
 
 def name_outputs(returned: Any) -> dict[str, Any]:
     """What a model returned, as values by name. Raises ``SpecError`` for what has no name, saying what to return."""
-    if isinstance(returned, Mapping):
+    if isinstance(returned, (dict, Mapping)):  # the first is the usual one, and the quick one to see
         for name in returned:
             if not isinstance(name, str):
                 raise SpecError(f"the model returned a dict with the key {name!r}; output names are str")

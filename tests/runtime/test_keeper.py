@@ -69,6 +69,21 @@ def test_a_fault_goes_to_the_log_and_the_next_action_happens(keeper: Keeper, cap
     assert "no good" in caplog.text
 
 
+def test_cancelled_timers_do_not_pile_up(keeper: Keeper) -> None:
+    done = threading.Event()
+    keeper.after(0.2, done.set)
+    kept = [weakref.ref(keeper.after(3600.0, done.set)) for _ in range(10)]
+    gone = []
+    for _ in range(1000):
+        timer = keeper.after(3600.0, done.set)
+        timer.cancel()
+        gone.append(weakref.ref(timer))
+        del timer
+    assert all(one() is not None for one in kept)
+    assert sum(one() is not None for one in gone) < 40
+    assert done.wait(GUARD)  # and what is due comes all the same
+
+
 def test_what_is_not_due_when_it_stops_never_happens() -> None:
     keeper, happened = Keeper(), threading.Event()
     keeper.after(0.2, happened.set)

@@ -39,18 +39,21 @@ class Bound:
     absolute: float
     share: float = 0.0
     unit: int = 1
+    per_spare: int = 0  # more for each worker beyond the first of its model
 
 
 BOUNDS = {
     "private memory, MB": Bound(20 * _MIB, 0.10, _MIB),
     "unique memory (USS), MB": Bound(1024 * _MIB, 1.0, _MIB),  # arenas are in it, up to their limit
     "resident memory (RSS), MB": Bound(1024 * _MIB, 1.0, _MIB),
-    "descriptors of segments": Bound(40),  # two directions of four models, and an arena grows in a few steps
+    "descriptors of segments": Bound(
+        40, per_spare=8
+    ),  # two directions of four models, and an arena grows in a few steps
     "other descriptors": Bound(0),
-    "threads": Bound(0),
+    "threads": Bound(0, per_spare=1),  # it may or may not have had a future
     "children": Bound(0),
     "names in /dev/shm": Bound(0),
-    "objects of isopod": Bound(60),
+    "objects of isopod": Bound(60, per_spare=10),
     "inputs in use, KB": Bound(0, unit=1024),
     "steady worker, private, MB": Bound(20 * _MIB, 0.10, _MIB),
     "steady worker, descriptors": Bound(16),
@@ -64,7 +67,7 @@ class Flatness:
 
     def __init__(self, subjects: Sequence[Subject], spares: int) -> None:
         self.samples: dict[str, list[float]] = {}
-        self._spares = spares  # workers beyond the first of each model: they may or may not have had a future
+        self._spares = spares  # workers beyond the first of each model
         self._subjects = subjects
         self._steady = next(one for one in subjects if one.name == "steady")
 
@@ -109,7 +112,7 @@ class Flatness:
             quarter = max(2, len(samples) // 4)
             early, late = statistics.median(warm[:quarter]), statistics.median(samples[-quarter:])
             bound = BOUNDS[name]
-            absolute = bound.absolute + (self._spares if name == "threads" else 0)
+            absolute = bound.absolute + bound.per_spare * self._spares
             if late - early > max(absolute, bound.share * early):
                 unit = bound.unit
                 found.append(f"{name} grew from {early / unit:,.1f} to {late / unit:,.1f} (medians)")

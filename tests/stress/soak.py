@@ -174,7 +174,7 @@ class Soak:
             self.ledger.resume()
 
     def _wake(self, subject: Subject) -> None:
-        """Have its worker up, with its dispatcher, and with nothing kept in it."""
+        """Have its workers up, with their dispatchers, and with nothing kept in them."""
         x = np.zeros(1)
         requests: list[dict[str, Any]] = [{"number": 0, "x": x}] * 2
         if subject.name in ("keeper", "steady"):
@@ -182,7 +182,10 @@ class Soak:
         for _ in range(_UP_AGAIN):
             try:
                 for inputs in requests:
-                    subject.model.submit(inputs).result(_OVERDUE)
+                    # So many at once that each of several workers gets some: calls go to the one with the fewest.
+                    futures = [subject.model.submit(inputs) for _ in range(2 * len(subject.model.health.workers))]
+                    for future in futures:
+                        future.result(_OVERDUE)
             except isopod.WorkerError:
                 continue  # killed just before: it comes again
             return

@@ -124,6 +124,20 @@ def test_a_spare_takes_over_the_moment_that_a_worker_dies(member: str, seen: See
             assert model(x=1)["pid"] == spare
 
 
+def test_calls_go_to_the_spare_before_another_process_is_started(
+    member: str, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isopod.runtime.fleet._CALLS_FIRST", 3600.0)
+    with isopod.load(member, standby=1, restart=UNBOUNDED) as model:
+        with pytest.raises(WorkerCrashed):
+            model(seen=seen()[0], deadly=1)
+        spare = model(x=1)["pid"]
+        assert [worker.pid for worker in model.health.workers] == [spare]
+        with pytest.raises(WorkerCrashed):
+            model(seen=seen()[0], deadly=1)
+        assert model(x=1)["pid"] != spare  # without a spare, nothing is waited for
+
+
 # ---------------------------------------------------------------------- second chances
 
 
