@@ -69,8 +69,8 @@ class Flight:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
             return
         if call.deliver is None:
-            # Promoted in the moment in which its deadline passed: its lock was released by that.
-            if call.wake is not None and self._leader is not call:
+            # Promoted in the moment in which its deadline passed: its lock was released by that. RACE lost lead, too.
+            if call.wake is not None and self._leader is not call and call.wake.locked():
                 call.wake.release()
         elif call.threaded:
             self._deliveries.append(call)
@@ -235,16 +235,18 @@ class Flight:
         """Stop leading, if it does lead; the next one who still waits leads on. Locked.
 
         RACE lost lead: an interrupt may strike anywhere in here. Then the caller does it again, from ``abandon``; so
-        who leads is written in one place, and nothing is forgotten before that is changed.
+        who leads is written in one place, and nothing is forgotten before that is changed. The next one is woken
+        first: who leads already would be woken by nobody, and who is woken too early goes back to sleep.
         """
         if self._leader is not leader:
             return
         while self._followers:
             follower = self._followers[0]
-            if not follower.done and follower.wake is not None:
+            if follower is not leader and not follower.done and follower.wake is not None:
+                if follower.wake.locked():
+                    follower.wake.release()
                 self._leader = follower
                 del self._followers[0]
-                follower.wake.release()
                 return
             del self._followers[0]
         self._leader = None

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 import isopod
+from isopod.runtime.calls import Call
+from isopod.runtime.flight import Flight
 from isopod.runtime.process import folder_of
 
 GUARD = 20.0  # seconds: a hang guard
@@ -93,6 +95,30 @@ def test_at_any_line_of_a_call(model: isopod.Model, step: int) -> None:
             raise AssertionError(f"after an interrupt at {interrupt.hit}") from error
         if not interrupt.hit:
             assert number > 100
+            return
+
+
+def test_at_any_line_of_handing_the_lead_over() -> None:
+    """RACE lost lead: the next one in line has it, and is awake, once the interrupted caller has abandoned its call."""
+    number = 0
+    while True:
+        number += 1
+        flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
+        first, second = (Call(0, None, None, threaded=True) for _ in range(2))
+        for one in (first, second):
+            flight._lead_or_follow(one)
+        assert second.wake is not None
+        assert second.wake.locked()
+        interrupt = Interrupt(number)
+        try:
+            with interrupt:
+                flight._retire(first)
+        except KeyboardInterrupt:
+            flight.abandon(first)
+        assert flight._leader is second, f"after an interrupt at {interrupt.hit}"
+        assert not second.wake.locked(), f"after an interrupt at {interrupt.hit}"
+        if not interrupt.hit:
+            assert number > 8
             return
 
 
