@@ -21,7 +21,7 @@ from isopod.ipc.errors import (
 )
 from isopod.ipc.tensor import name_of as dtype_name
 from isopod.runtime.oom import Finding
-from isopod.runtime.process import APPLICATION_ENDED, CLOSED
+from isopod.runtime.process import APPLICATION_ENDED, CLOSED, FAREWELLS
 from isopod.runtime.report import CrashReport, RunningCall, tidy_stacks
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def start_error(session: Any, target: str, load_timeout: float) -> IsopodError:
             return error
     if session.overdue:
         return timeout_error(session.name, load_timeout, "loading it", report)
-    if report.phase == "draining":
+    if report.phase == "draining" or report.reason in (CLOSED, APPLICATION_ENDED):
         return Closed(f"model {session.name!r} was closed while it was loaded: {report.cause}")
     return crash_error(report)
 
@@ -130,7 +130,7 @@ def ended_error(report: CrashReport) -> IsopodError:
     """For a call or a load that was with a worker when that died: by a fault, or because its model was closed."""
     if report.reason in (CLOSED, APPLICATION_ENDED) and report.phase in ("starting", "loading"):
         return Closed(f"model {report.model!r} was closed while it was loaded: {report.cause}")
-    if report.phase == "draining" and (report.status == 0 or report.reason):
+    if report.phase == "draining" and report.reason in FAREWELLS:
         return Closed(f"model {report.model!r} was closed while a call was in flight, or about to be: {report.cause}")
     return crash_error(report)
 

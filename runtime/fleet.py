@@ -192,7 +192,8 @@ class Fleet:
 
     def _end_overdue(self, launch: Launch, session: Session) -> None:
         """On the keeper's thread: the load deadline of a launch has passed."""
-        session.watch.ask_for_stacks()
+        if session.life.state != STARTING:  # until it has said hello, the signal would be its death
+            session.watch.ask_for_stacks()
         with self._changed:
             if launch in self._launches:  # RACE late load: it is not ready yet, and will not be taken in any more
                 session.end_overdue_load()

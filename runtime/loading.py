@@ -81,11 +81,9 @@ def load(
     """
     found = Target.parse(target)
     label = name or found.name
-    if env is not None and python is not None:
-        raise SpecError(f"model {label!r}: give env or python, not both")
-    _check_limits(label, timeout, load_timeout, grace, memory_limit)
-    where = environment(env if env is not None else python)
     with _told_of(label):
+        _check_limits(timeout, load_timeout, grace, memory_limit)
+        where = _environment(env, python)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
         policy, patience = restart or Restart(), min(grace, FOREVER)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
@@ -109,13 +107,19 @@ def _told_of(label: str) -> Iterator[None]:
         raise SpecError(f"model {label!r}: {error}") from None
 
 
-def _check_limits(label: str, timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:
+def _check_limits(timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:
     if timeout is not None:
-        check_seconds(timeout, f"model {label!r}: timeout")
-    check_seconds(load_timeout, f"model {label!r}: load_timeout")
-    check_seconds(grace, f"model {label!r}: grace", zero=True)
+        check_seconds(timeout, "timeout")
+    check_seconds(load_timeout, "load_timeout")
+    check_seconds(grace, "grace", zero=True)
     if memory_limit < 1 << 20:
-        raise SpecError(f"model {label!r}: a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
+        raise SpecError(f"a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
+
+
+def _environment(env: Env | str | os.PathLike[str] | None, python: str | os.PathLike[str] | None) -> Env:
+    if env is not None and python is not None:
+        raise SpecError("give env or python, not both")
+    return environment(env if env is not None else python)
 
 
 def health() -> dict[str, Health]:

@@ -122,6 +122,8 @@ class Session:
     def on_control(self, data: bytes) -> None:
         try:
             self.control.on_data(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # RACE late answer: it died before it heard us; the monitor tells of what, or ends it
         except (IsopodError, OSError) as error:
             self.process.kill(f"it broke the control protocol: {error}")
 

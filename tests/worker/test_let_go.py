@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import census
 import numpy as np
@@ -69,14 +70,13 @@ def forgotten(model: isopod.Model) -> None:
 
 def retried(model: isopod.Model, seen: str) -> None:
     """A fleet's calls, which each kill two workers first, in every way of calling; and a new version."""
-    for number, caller in enumerate(
-        (
-            model,
-            lambda **inputs: model.submit(**inputs).result(),
-            lambda **inputs: asyncio.run(model.acall(**inputs)),
-            lambda **inputs: sorted(model.map([inputs, {"x": 2}]), key=lambda out: -np.size(out["x"]))[0],
-        )
-    ):
+    callers: tuple[Callable[..., Any], ...] = (
+        model,
+        lambda **inputs: model.submit(**inputs).result(),
+        lambda **inputs: asyncio.run(model.acall(**inputs)),
+        lambda **inputs: sorted(model.map([inputs, {"x": 2}]), key=lambda out: -np.size(out["x"]))[0],
+    )
+    for number, caller in enumerate(callers):
         assert caller(x=np.ones(1000), seen=f"{seen}-{number}", deadly=2)["x"].sum() == 1000
     with contextlib.suppress(IsopodError):
         model(seen=f"{seen}-last", deadly=99)
