@@ -48,7 +48,7 @@ def rows(kind: str) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module")
 def bystander(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
     """Another model, whose worker lives through all of it."""
-    with isopod.load(MODELS / "matrix.py:Doomed", name="bystander") as model:
+    with isopod.load(MODELS / "deaths.py:Dying", name="bystander") as model:
         model(x=np.ones(3))
         yield model
 
@@ -88,7 +88,7 @@ class Rows:
 
 def load(orders: Orders, phase: Phase, **options: Any) -> isopod.Model:
     restart = Restart(max_restarts=None, backoff=0.01, max_backoff=0.05)
-    return isopod.load(MODELS / "matrix.py:Doomed", env=orders.env(phase), restart=restart, **options)
+    return isopod.load(MODELS / "deaths.py:Dying", env=orders.env(phase), restart=restart, **options)
 
 
 def calls(doomed: dict[str, Any], expected: Expected) -> list[Call]:
@@ -123,7 +123,7 @@ def test_while_it_serves(orders: Orders, way: Way, phase: Phase) -> None:
     with load(orders, phase) as model:
         for name, caller in CALLERS.items():
             with play.row(name):
-                before = model(x=np.ones(3), phase="idle" if phase.name in ("idle", "copying") else "")["pid"]
+                before = model(x=np.ones(3), phase="idle" if phase.name in ("idle", "copying") else "call")["pid"]
                 doomed: dict[str, Any] = {"phase": phase.name, "way": way.name}
                 if phase.name == "idle":
                     doomed = {}

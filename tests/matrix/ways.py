@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matrix.phases import Phase
 
-# What becomes of the thread that meets it, and "unseen": it dies of it once somebody looks.
-DIES, HANGS, RAISES, LIVES, UNSEEN = "dies", "hangs", "raises", "lives", "unseen"
+# What becomes of the thread that meets it. "Unseen": it dies of it once somebody looks. "Either": it lives, unless one
+# of its threads was about to need what is gone.
+DIES, HANGS, RAISES, LIVES, UNSEEN, EITHER = "dies", "hangs", "raises", "lives", "unseen", "either"
 
 SIGNALS = {"sigkill": "SIGKILL", "sigterm": "SIGTERM", "sigsegv": "SIGSEGV", "sigabrt": "SIGABRT", "sigbus": "SIGBUS"}
 
@@ -71,7 +72,7 @@ WAYS = {
         _raises("out_of_memory", r"raised MemoryError ", 1),
         Way("thread_raises", LIVES, ""),
         # Its mappings and its waiting threads keep what they have: only what is opened later misses it.
-        Way("close_fds", LIVES, "", elsewhere=_WITHOUT_CHANNEL),
+        Way("close_fds", EITHER, r"killed by SIGKILL|exited with code 121", elsewhere=_WITHOUT_CHANNEL),
         _hangs("sigstop", stacks=False, wholly=True),
         _hangs("endless"),
         _hangs("endless_native"),

@@ -114,7 +114,8 @@ def endless_native():
 
 def endless_with_gil():
     """One native call that never ends and keeps the interpreter's lock, from before it is told that it does."""
-    ctypes.PyDLL(None).system(b": > '%s.taken'; exec sleep %d" % (ORDERS.encode(), FOR_EVER))
+    told = f": > '{ORDERS}.taken'; " if ORDERS else ""
+    ctypes.PyDLL(None).system(f"{told}exec sleep {FOR_EVER}".encode())
 
 
 def deadlock():

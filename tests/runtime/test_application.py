@@ -158,7 +158,7 @@ STUCK: dict[str, str] = {
     "idle": "",
     "asleep": "model.submit(do='sleep', x=3600)",
     "in native code": "dying = isopod.load(MODELS + '/deaths.py:Dying'); tell(dying.health.pid); "
-    "dying.submit(way='stuck_in_native_code')",
+    "dying.submit(way='endless_with_gil')",
     "spinning": "dying = isopod.load(MODELS + '/deaths.py:Dying'); tell(dying.health.pid); dying.submit(way='endless')",
     "busy": "threading.Thread(target=lambda: [model(do='double', x=1) for _ in iter(int, 1)]).start()",
     "with many": "more = [load() for _ in range(3)]; tell(*[other.health.pid for other in more])",

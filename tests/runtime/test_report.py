@@ -223,7 +223,7 @@ def test_the_variable_asks_for_it_too(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("ISOPOD_CRASH_REPORTS", str(tmp_path / "by variable"))
     with isopod.load(MODELS / "deaths.py:Dying") as model, pytest.raises(WorkerCrashed):
         model(way="os_exit")
-    assert reports(tmp_path / "by variable", 1)[0]["status"] == 3
+    assert reports(tmp_path / "by variable", 1)[0]["status"] == 4
     with isopod.load(MODELS / "deaths.py:Dying", crash_reports=tmp_path / "named") as model:
         with pytest.raises(WorkerCrashed):
             model(way="os_exit")
@@ -286,7 +286,7 @@ def test_an_end_that_was_meant_is_no_crash(tmp_path: Path) -> None:
         with pytest.raises(WorkerCrashed):
             model(way="os_exit")
         assert model(x=1)["y"] == 2
-    assert [saved["status"] for saved in reports(folder, 1)] == [3]
+    assert [saved["status"] for saved in reports(folder, 1)] == [4]
 
 
 def test_a_history_remembers_five() -> None:
