@@ -95,10 +95,9 @@ def check(error: BaseException, way: Way, phase: Phase) -> None:
     if isinstance(error, WorkerUnavailable):
         assert "no new worker could be started" in text, text
         assert isinstance(error.__cause__, ModelError if end == RAISES else WorkerCrashed)
-    if isinstance(error, WorkerTimeout) and error.report is None:
-        assert phase.name == "copying", text  # it may be in line behind another call, and leave the worker to that
-        assert "the call had not been started" in text
-    elif isinstance(error, WorkerCrashed | WorkerTimeout) and phase.kind != START:
+    if phase.name == "copying" and isinstance(error, WorkerTimeout) and error.report is None:
+        assert "the call had not been started" in text  # it was in line behind another one, whose deadline came first
+    elif phase.kind != START and isinstance(error, WorkerCrashed | WorkerTimeout):
         check_report(error.report, way, phase)
     if isinstance(error, ModelError):
         assert error.remote_traceback, text
