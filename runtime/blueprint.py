@@ -13,7 +13,7 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
-from isopod.runtime.environment import Prepared
+from isopod.runtime.environment import Hold, Prepared
 from isopod.runtime.history import Origin
 from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.target import Target
@@ -23,7 +23,8 @@ from isopod.runtime.target import Target
 class Blueprint:
     """``python`` is the interpreter that is executed with ``variables``; ``order`` is what the worker is told then.
 
-    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports.
+    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
+    for as long as there can be workers.
     """
 
     target: str
@@ -32,6 +33,7 @@ class Blueprint:
     order: LoadOrder
     load_timeout: float
     origin: Origin
+    hold: Hold | None
 
     @classmethod
     def draw(
@@ -55,7 +57,12 @@ class Blueprint:
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         variables = with_threads(prepared.variables, threads)
-        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared))
+        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold)
+
+    def release(self) -> None:
+        """There are no workers any more, and will be none: the environment can be removed."""
+        if self.hold is not None:
+            self.hold.release()
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:

@@ -207,7 +207,6 @@ class Fleet:
     # ------------------------------------------------------------------ on the monitor's thread
 
     def on_ready(self, session: Session) -> None:
-        retired = None
         with self._changed:
             launch = launch_of(session, self._launches)
             if launch is None or self._closed:
@@ -390,6 +389,7 @@ class Fleet:
     def _part(self) -> None:
         """Let go of whoever made us: both would be garbage in a circle. No process is taken in any more."""
         self._died = self._make_session = _nobody
+        self.blueprint.release()
 
     def let_go_after_fork(self) -> None:
         for session in self.glimpse():  # the lock may have been held by a thread that there is no copy of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import importlib.metadata
@@ -14,12 +13,12 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from isopod.cli.screen import Screen, amount, version
 from isopod.runtime.environment import interpreters
 from isopod.runtime.environment.store import Store
+from isopod.runtime.environment.upkeep import disk_usage
 
 _F_SEAL_SHRINK, _F_SEAL_GROW, _F_ADD_SEALS = 0x2, 0x4, 1033  # linux/fcntl.h; named in Python's fcntl only since 3.8
 
@@ -90,11 +89,10 @@ def store_facts() -> dict[str, Any]:
     """Return where environments are kept, how many there are, what they take, and what is free."""
     root = Store().root
     there = next(folder for folder in (root, *root.parents) if folder.exists())
-    keys = [entry for entry in _entries(root) if not entry.name.startswith(".") and entry.is_dir()]
     return {
         "path": str(root),
-        "environments": len(keys),
-        "bytes": _size(root),
+        "environments": len(Store().all()),
+        "bytes": disk_usage(root),
         "free_bytes": shutil.disk_usage(there).free,
         "writable": os.access(there, os.W_OK),
     }
@@ -162,28 +160,3 @@ def _memory() -> int:
     with open("/proc/meminfo", encoding="ascii") as file:
         facts = dict(line.split(":", 1) for line in file)
     return int(facts["MemAvailable"].split()[0]) * 1024
-
-
-def _size(folder: Path) -> int:
-    """What a folder takes on disk; a file with several names in it (hard links) counts once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    folders = [folder]
-    while folders:
-        for entry in _entries(folders.pop()):
-            with contextlib.suppress(OSError):  # removed while we look
-                status = entry.stat(follow_symlinks=False)
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(Path(entry.path))
-                elif (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512
-    return total
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except OSError:  # not there yet, or not ours to read: it holds nothing of ours
-        return []

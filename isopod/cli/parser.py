@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from isopod import IsopodError
+from isopod.cli import env_options
 from isopod.cli.screen import Screen, version
 
 _DESCRIPTION = """\
@@ -72,6 +73,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from isopod.cli import doctor
 
         return doctor.run(Screen(), as_json=arguments.json)
+    if arguments.command == "env":
+        from isopod.cli import env
+
+        return env.run(Screen(), arguments)
     if arguments.command == "report":
         from isopod.cli import report
 
@@ -110,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pythons, shared memory, cores, and the store of built environments.",
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
+    env_options.add(commands)
     report = commands.add_parser(
         "report",
         help="read a crash report that was saved",

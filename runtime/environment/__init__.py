@@ -6,9 +6,10 @@ The rest of the runtime uses the names below and nothing else of this package. `
 from __future__ import annotations
 
 from .events import BuildEvent
+from .hold import Hold
 from .interpreter import Interpreter, interpreters
 from .interpreter import find as find_interpreter
 from .prepared import Prepared, prepare
 from .spec import Env
 
-__all__ = ["BuildEvent", "Env", "Interpreter", "Prepared", "find_interpreter", "interpreters", "prepare"]
+__all__ = ["BuildEvent", "Env", "Hold", "Interpreter", "Prepared", "find_interpreter", "interpreters", "prepare"]

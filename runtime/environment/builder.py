@@ -10,9 +10,11 @@ import json
 import os
 import re
 import shlex
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
@@ -73,6 +75,7 @@ class Build:
 
     def run(self) -> dict[str, object]:
         """Build. Raises ``EnvironmentBuildError`` with the last lines of whatever failed."""
+        began = time.monotonic()
         with (self._staging / LOG).open("w", encoding="utf-8") as log:
             for note in self._plan.sources.notes:
                 log.write(f"{note}\n")
@@ -88,6 +91,8 @@ class Build:
             "from_source": list(self._plan.from_source),
             "warm": list(self._plan.warm),
             "freeze": freeze(self._site),
+            "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - began, 1),
         }
 
     def _make_venv(self, log: TextIO) -> None:

@@ -15,11 +15,12 @@ from isopod.ipc.errors import EnvironmentBuildError
 from . import existing, pipconfig, requirements
 from .builder import Build, Plan, site_folder
 from .events import BuildEvent, Reporter
-from .interpreter import Interpreter, find
+from .hold import Hold, hold
+from .interpreter import find
 from .key import key_of
 from .sources import merge
 from .spec import Env
-from .store import VENV, Store
+from .store import Published, Store
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Prepared:
 
     ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
     worker takes on once ``site_dirs`` are active. ``key`` names it in the cache, None for an existing environment;
-    ``cached`` is False only for the caller who built it.
+    ``cached`` is False only for the caller who built it. ``hold`` keeps it from being removed, until it is released.
     """
 
     python: Path
@@ -39,6 +40,7 @@ class Prepared:
     variables: Mapping[str, str]
     key: str | None
     cached: bool
+    hold: Hold | None = None
 
 
 def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, store: Store | None = None) -> Prepared:
@@ -49,14 +51,14 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
     """
     reporter = Reporter(on_event)
     if env.location is not None:
-        found = existing.resolve(env.location)
-        reporter.tell("done", f"using {found.prefix}")
+        there = existing.resolve(env.location)
+        reporter.tell("done", f"using {there.prefix}")
         return Prepared(
-            python=found.base.executable,
-            version=found.base.version,
-            executable=found.executable,
-            prefix=found.prefix,
-            site_dirs=found.site_dirs,
+            python=there.base.executable,
+            version=there.base.version,
+            executable=there.executable,
+            prefix=there.prefix,
+            site_dirs=there.site_dirs,
             variables=env.variables,
             key=None,
             cached=True,
@@ -75,11 +77,34 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
     key = key_of(interpreter, wanted.requirements, sources, env)
     cache = Store() if store is None else store
     try:
-        cached = cache.get(key) is not None or not _build(plan, key, cache, reporter)
+        found, held, cached = _had(plan, key, cache, reporter)
     except OSError as error:
         raise EnvironmentBuildError(f"the environment cannot be kept in {cache.root}: {error}") from error
-    reporter.tell("done", f"using {cache.folder(key)}")
-    return _served(cache.folder(key) / VENV, interpreter, env, key, cached=cached)
+    found.note_use()
+    reporter.tell("done", f"using {found.folder}")
+    return Prepared(
+        python=interpreter.executable,
+        version=interpreter.version,
+        executable=found.prefix / "bin" / "python",
+        prefix=found.prefix,
+        site_dirs=(site_folder(found.prefix, interpreter),),
+        variables=env.variables,
+        key=key,
+        cached=cached,
+        hold=held,
+    )
+
+
+def _had(plan: Plan, key: str, cache: Store, reporter: Reporter) -> tuple[Published, Hold, bool]:
+    """The environment, held; and whether it was there. Builds it under the key's lock if need be, and again if somebody
+    removes it before it is held."""
+    cached = True
+    while True:
+        found = cache.get(key)
+        held = None if found is None else hold(found.folder)
+        if found is not None and held is not None:
+            return found, held, cached
+        cached = not _build(plan, key, cache, reporter) and cached
 
 
 def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
@@ -95,19 +120,6 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
             meta = Build(plan, _uv(), staging, lock, reporter).run()
             cache.publish(key, staging, meta)
     return True
-
-
-def _served(prefix: Path, interpreter: Interpreter, env: Env, key: str, *, cached: bool) -> Prepared:
-    return Prepared(
-        python=interpreter.executable,
-        version=interpreter.version,
-        executable=prefix / "bin" / "python",
-        prefix=prefix,
-        site_dirs=(site_folder(prefix, interpreter),),
-        variables=env.variables,
-        key=key,
-        cached=cached,
-    )
 
 
 # Before Python 3.12, sysconfig (which uv asks) hands a half-filled table to the second of two threads that come first.

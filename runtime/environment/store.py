@@ -7,9 +7,13 @@
     <home>/environments/.staging-<key>-…   a build in progress, or what a killed one left
 
 A folder under ``<key>`` appears by one rename, after everything in it is complete. So whoever sees it may use it
-without a lock, and a build that dies at any moment leaves only a staging folder, which is never served and which
-the next builder of that key removes. A published environment is never written to again by us: the files in it are
-hard links into uv's cache.
+without a lock (those that go on using it take a ``Hold``), and a build that dies at any moment leaves only a staging
+folder, which is never served and which the next builder of that key removes. A published environment is never written
+to again by us: the files in it are hard links into uv's cache. Only the time of its ``meta.json`` is set, to when it
+was last used.
+
+Other stores (``$ISOPOD_STORES``, folders like ``environments`` above) are looked in, and never written to: those that a
+container's image or a team's file system brings.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError
 
@@ -47,27 +53,60 @@ def home() -> Path:
     return folder / "isopod"
 
 
-class Store:
-    """The environments below one folder. Holds no state: any number of threads and processes may use it at once."""
+@dataclass(frozen=True)
+class Published:
+    """An environment that is there, and what its ``meta.json`` says."""
 
-    def __init__(self, root: Path | None = None) -> None:
+    key: str
+    folder: Path
+    meta: Mapping[str, Any]
+
+    @property
+    def prefix(self) -> Path:
+        return self.folder / VENV
+
+    @property
+    def last_used(self) -> float:
+        """Seconds since the epoch."""
+        return (self.folder / META).stat().st_mtime
+
+    def note_use(self) -> None:
+        with contextlib.suppress(OSError):  # a store that cannot be written to
+            os.utime(self.folder / META)
+
+
+class Store:
+    """The environments below one folder. Holds no state: any number of threads and processes may use it at once.
+
+    ``others`` are the folders of stores that are only looked in; by default, with a default ``root``, those of
+    ``$ISOPOD_STORES``.
+    """
+
+    def __init__(self, root: Path | None = None, others: tuple[Path, ...] | None = None) -> None:
         self.root = root if root is not None else home() / "environments"
+        self.others = others if others is not None else _others() if root is None else ()
 
     def folder(self, key: str) -> Path:
         """Return where the environment of a key is, or would be."""
         return self.root / key
 
-    def get(self, key: str) -> dict[str, object] | None:
-        """Return the ``meta.json`` of a published environment, or None if there is none that is whole."""
-        folder = self.folder(key)
-        try:
-            meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        # somebody may have emptied the cache by hand, or removed the interpreter: the link tells both
-        if not isinstance(meta, dict) or meta.get("key") != key:
-            return None
-        return meta if os.access(folder / VENV / "bin" / "python", os.X_OK) else None
+    def get(self, key: str) -> Published | None:
+        """Return a published environment, ours or another store's, or None if there is none that is whole."""
+        for root in (self.root, *self.others):
+            found = published(root / key)
+            if found is not None:
+                return found
+        return None
+
+    def all(self) -> list[Published]:
+        """Return what is published here and in the other stores, in the order of their keys."""
+        found = {}
+        for root in reversed((self.root, *self.others)):
+            for folder in sorted(root.glob("*/")):
+                one = None if folder.name.startswith(".") else published(folder)
+                if one is not None:
+                    found[one.key] = one
+        return sorted(found.values(), key=lambda one: one.key)
 
     @contextlib.contextmanager
     def lock(self, key: str, waiting: Callable[[str], None]) -> Iterator[int]:
@@ -122,3 +161,19 @@ class Store:
             aside = Path(tempfile.mkdtemp(prefix=f".staging-{key}-", dir=self.root))
             os.rename(damaged, aside / "damaged")
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def published(folder: Path) -> Published | None:
+    """Return the environment in ``folder``, or None if there is none that is whole."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    # somebody may have emptied the cache by hand, or removed the interpreter: the link tells both
+    if not isinstance(meta, dict) or meta.get("key") != folder.name:
+        return None
+    return Published(folder.name, folder, meta) if os.access(folder / VENV / "bin" / "python", os.X_OK) else None
+
+
+def _others() -> tuple[Path, ...]:
+    return tuple(expand(item) for item in os.environ.get("ISOPOD_STORES", "").split(os.pathsep) if item)

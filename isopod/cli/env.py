@@ -1,0 +1,203 @@
+"""``isopod env``: the store of environments, for people and (``--json``) for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
+from typing import Any
+
+from isopod import Env, SpecError
+from isopod.cli.progress import bars
+from isopod.cli.screen import Screen, amount, table
+from isopod.runtime.environment import find_interpreter, interpreters, prepare, upkeep
+from isopod.runtime.environment.store import Published, Store
+
+_DAY = 86_400.0  # seconds
+_KEY = 12  # digits that are shown, of 32
+
+
+def run(screen: Screen, arguments: argparse.Namespace) -> int:
+    """Run one of its commands and return its exit code. Raises ``IsopodError``."""
+    return _COMMANDS[arguments.env_command](screen, arguments)
+
+
+def _build(screen: Screen, arguments: argparse.Namespace) -> int:
+    env = Env(
+        arguments.requirements,
+        python=arguments.python,
+        index_url=arguments.index_url,
+        extra_index_urls=arguments.extra_index_url,
+        find_links=arguments.find_links,
+        no_index=arguments.no_index,
+        from_source=arguments.from_source,
+        warm=arguments.warm,
+    )
+    if arguments.json:
+        built = prepare(env)
+    else:
+        with bars(screen, ["environment"]) as progress:
+            built = prepare(env, on_event=progress.listener("environment"))
+    facts = {"key": built.key, "prefix": str(built.prefix), "python": str(built.python), "cached": built.cached}
+    if arguments.json:
+        return _tell(screen, facts)
+    screen.line(f"{screen.mark(True)} {'was there' if built.cached else 'built'}: {built.prefix}")
+    return 0
+
+
+def _list(screen: Screen, arguments: argparse.Namespace) -> int:
+    found = [_facts(one) for one in sorted(Store().all(), key=lambda one: one.last_used, reverse=True)]
+    if arguments.json:
+        return _tell(screen, found)
+    if not found:
+        screen.line(
+            f"no environments in {Store().root} yet; the first isopod.load(..., env=isopod.Env([...])) makes one"
+        )
+        return 0
+    rows = [("key", "Python", "on disk", "last used", "wanted")]
+    for one in found:
+        used = "in use now" if one["in_use"] else _ago(time.time() - one["last_used"])
+        wanted = ", ".join(one["requirements"])
+        rows.append((one["key"][:_KEY], one["version"], amount(one["bytes"]), used, _cut(wanted, screen.width - 50)))
+    table(screen, rows, left=5)
+    return 0
+
+
+def _show(screen: Screen, arguments: argparse.Namespace) -> int:
+    one = upkeep.find(Store(), arguments.key)
+    facts = {**one.meta, **_facts(one)}
+    if arguments.json:
+        return _tell(screen, facts)
+    last = datetime.fromtimestamp(one.last_used, timezone.utc).astimezone().isoformat(sep=" ", timespec="seconds")
+    used = f"{last}{', in use now' if facts['in_use'] else ''}"
+    lines = {
+        "key": one.key,
+        "where": str(one.prefix),
+        "Python": f"{facts['version']} ({one.meta['python']})",
+        "on disk": amount(facts["bytes"]),
+        "built": f"{one.meta.get('built', 'unknown')}, in {one.meta.get('seconds', '?')} s",
+        "last used": used,
+        "wanted": ", ".join(one.meta["requirements"]),
+        "from": ", ".join(one.meta["sources"]),
+        "installed": ", ".join(one.meta["freeze"]),
+    }
+    for name, value in lines.items():
+        screen.line(f"  {screen.style(f'{name:<10}', 'dim')}  {value}")
+    return 0
+
+
+def _rm(screen: Screen, arguments: argparse.Namespace) -> int:
+    store = Store()
+    if bool(arguments.keys) == arguments.all:
+        raise SpecError("name the environments to remove, or say --all")
+    chosen = [upkeep.find(store, key) for key in arguments.keys]
+    if arguments.all:
+        chosen = [one for one in store.all() if one.folder.parent == store.root]
+    removed, kept = [], []
+    for one in chosen:
+        gone = upkeep.remove(store, one)
+        if gone is None:
+            kept.append(one.key)
+        else:
+            removed.append(gone)
+    return _told_removed(screen, removed, as_json=arguments.json, kept=kept)
+
+
+def _gc(screen: Screen, arguments: argparse.Namespace) -> int:
+    if arguments.unused_for < 0:
+        raise SpecError(f"--unused-for {arguments.unused_for:g}: days cannot be negative")
+    gone = upkeep.collect(Store(), unused_for=arguments.unused_for * _DAY, dry_run=arguments.dry_run)
+    return _told_removed(screen, gone, as_json=arguments.json, would=arguments.dry_run)
+
+
+def _verify(screen: Screen, arguments: argparse.Namespace) -> int:
+    store = Store()
+    chosen = [upkeep.find(store, key) for key in arguments.keys] if arguments.keys else store.all()
+    wrong = {one.key: upkeep.verify(one, contents=arguments.contents) for one in chosen}
+    if arguments.json:
+        _tell(screen, wrong)
+        return int(any(wrong.values()))
+    for key, problems in wrong.items():
+        screen.line(f"{screen.mark(not problems)} {key[:_KEY]}")
+        for problem in problems:
+            screen.line(f"    {problem}")
+    if any(wrong.values()):
+        screen.line("isopod env rm KEY removes one; it is built anew when it is next asked for")
+    return int(any(wrong.values()))
+
+
+def _python(screen: Screen, arguments: argparse.Namespace) -> int:
+    found = interpreters() if arguments.request is None else (find_interpreter(arguments.request),)
+    facts = [{"version": ".".join(map(str, item.version)), "path": str(item.executable)} for item in found]
+    if arguments.json:
+        return _tell(screen, facts)
+    for one in facts:
+        screen.line(f"{one['version']:<10} {screen.style(one['path'], 'dim')}")
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[Screen, argparse.Namespace], int]] = {
+    "build": _build,
+    "list": _list,
+    "show": _show,
+    "rm": _rm,
+    "gc": _gc,
+    "verify": _verify,
+    "python": _python,
+}
+
+
+def _facts(one: Published) -> dict[str, Any]:
+    return {
+        "key": one.key,
+        "prefix": str(one.prefix),
+        "version": ".".join(map(str, one.meta["version"])),
+        "requirements": one.meta["requirements"],
+        "bytes": upkeep.disk_usage(one.folder),
+        "last_used": one.last_used,
+        "in_use": upkeep.in_use(one),
+    }
+
+
+def _told_removed(
+    screen: Screen,
+    gone: Iterable[upkeep.Removed],
+    *,
+    as_json: bool,
+    would: bool = False,
+    kept: Iterable[str] = (),
+) -> int:
+    """Each as it goes, then the sum. Exit code 1 if something was in use and stays."""
+    removed = []
+    for one in gone:
+        removed.append(one)
+        if not as_json:
+            screen.line(f"  {'would remove' if would else 'removed'} {one.what[:40]}  {amount(one.size)}")
+    kept = list(kept)
+    if as_json:
+        _tell(screen, {"removed": [{"what": one.what, "bytes": one.size} for one in removed], "in_use": kept})
+        return int(bool(kept))
+    for key in kept:
+        screen.line(f"{screen.mark(False)} {key[:_KEY]} is in use, and stays")
+    total = amount(sum(one.size for one in removed))
+    screen.line(f"{len(removed)} {'would go' if would else 'gone'}, {total}")
+    return int(bool(kept))
+
+
+def _tell(screen: Screen, facts: object) -> int:
+    screen.line(json.dumps(facts, indent=2))
+    return 0
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("day", _DAY), ("hour", 3600.0), ("minute", 60.0)):
+        number = int(seconds // size)
+        if number:
+            return f"{number} {unit}{'s' if number > 1 else ''} ago"
+    return "just now"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width - 1, 1)]}…"

@@ -1,0 +1,66 @@
+"""The arguments of ``isopod env``. Apart from the commands themselves, so that ``--help`` imports nothing of them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_EXAMPLES = """\
+examples:
+  isopod env build --python 3.11 scikit-learn==1.2.2 'numpy<2'
+  isopod env list
+  isopod env gc --unused-for 14 --dry-run
+  isopod env verify --contents
+  isopod env python '>=3.9,<3.12'
+"""
+
+
+def add(commands: Any) -> None:
+    """Add ``env`` and its own commands to those of ``isopod``."""
+    env = commands.add_parser(
+        "env",
+        help="the store of environments: build, look, clean up",
+        description="Environments are built once and kept in ISOPOD_HOME (~/.cache/isopod by default). The folders in "
+        "ISOPOD_STORES are looked in, too, and never written to. A KEY may be shortened.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    each = env.add_subparsers(dest="env_command", metavar="COMMAND", title="commands", required=True)
+    _build(each)
+    _command(each, "list", "what is there: its Python, its size, when it was last used")
+    _command(each, "show", "all that is known of one, its packages included").add_argument("key", metavar="KEY")
+    remove = _command(each, "rm", "remove some; never one that a process uses")
+    remove.add_argument("keys", metavar="KEY", nargs="*")
+    remove.add_argument("--all", action="store_true", help="all of them")
+    collect = _command(each, "gc", "remove what killed builds left, and what nobody has used for long")
+    collect.add_argument(
+        "--unused-for", metavar="DAYS", type=float, default=30.0, help="how long that is (30 by default)"
+    )
+    collect.add_argument("--dry-run", action="store_true", help="only tell what would go")
+    verify = _command(each, "verify", "whether they are as they were built; exit code 1 if not")
+    verify.add_argument("keys", metavar="KEY", nargs="*", help="all of them by default")
+    verify.add_argument("--contents", action="store_true", help="read every file, and compare its checksum")
+    python = _command(each, "python", "the Pythons of this machine that a model can run on")
+    python.add_argument("request", metavar="VERSION", nargs="?", help="only the one that would be taken: 3.10, >=3.9")
+
+
+def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    command.add_argument("--json", action="store_true", help="for a program to read")
+    return command
+
+
+def _build(commands: Any) -> None:
+    build = _command(commands, "build", "build one ahead of time, and print where it is")
+    build.add_argument("requirements", metavar="REQUIREMENT", nargs="*", help="as for pip: 'numpy<2', or a wheel")
+    build.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
+    build.add_argument("--index-url", metavar="URL", help="as in pip; pip's own configuration counts, too")
+    build.add_argument("--extra-index-url", metavar="URL", action="append", default=[])
+    build.add_argument("--find-links", metavar="PLACE", action="append", default=[])
+    build.add_argument("--no-index", action="store_true")
+    build.add_argument(
+        "--from-source", metavar="NAME", action="append", default=[], help="build this package, which runs its code"
+    )
+    build.add_argument(
+        "--warm", metavar="MODULE", action="append", default=[], help="import it once, so that its bytecode is there"
+    )

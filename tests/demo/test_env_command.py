@@ -1,0 +1,82 @@
+"""``isopod env``: what it does and says, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from demo.command import isopod
+
+from isopod.runtime.environment import Env, prepare
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("ISOPOD_HOME", str(tmp_path / "home"))
+    return str(tmp_path / "home")
+
+
+def test_from_build_to_removal(tmp_path: Path, home: str) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = isopod("env", *words, cwd=tmp_path, ISOPOD_HOME=home)
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    assert "no environments" in run("list")[1]
+    code, text = run("build", "six", "--warm", "six")
+    assert code == 0
+    assert "✓ built: " in text
+    found = json.loads(run("list", "--json")[1])
+    assert [one["requirements"] for one in found] == [["six", "numpy"]]
+    key = found[0]["key"]
+    assert found[0]["bytes"] > 1_000_000
+    again = json.loads(run("build", "six", "--warm", "six", "--json")[1])
+    assert (again["key"], again["cached"]) == (key, True)
+    assert "six, numpy" in run("list")[1]
+    code, text = run("show", key[:6])
+    assert f"key         {key}" in text
+    assert "six==" in text
+    assert run("verify", "--contents")[1].startswith("✓")
+    held = prepare(Env(["six"], warm=["six"]))
+    assert held.key == key
+    code, text = run("rm", key[:6])
+    assert (code, "is in use, and stays" in text) == (1, True)
+    assert "in use now" in run("list")[1]
+    held.hold.release()  # type: ignore[union-attr]
+    module = next(held.prefix.glob("lib/python*/site-packages/six.py"))
+    module.unlink()  # the file may be a link into the resolver's cache
+    module.write_text("")
+    code, text = run("verify", "--contents")
+    assert (code, "six: six.py is not what was installed" in text) == (1, True)
+    assert "would remove" in run("gc", "--unused-for", "0", "--dry-run")[1]
+    assert len(json.loads(run("gc", "--unused-for", "0", "--json")[1])["removed"]) == 1
+    assert json.loads(run("list", "--json")[1]) == []
+    assert json.loads(run("rm", "--all", "--json")[1]) == {"removed": [], "in_use": []}
+
+
+def test_a_wrong_word_is_one_clear_line(tmp_path: Path, home: str) -> None:
+    for words, said in (
+        (("show", "0123"), "there is no environment '0123'"),
+        (("rm",), "name the environments to remove, or say --all"),
+        (("gc", "--unused-for", "-1"), "days cannot be negative"),
+        (("python", "2.7"), "no Python that satisfies '2.7'"),
+        (("build", "not a requirement"), "requirement 'not a requirement' cannot be read"),
+    ):
+        done = isopod("env", *words, cwd=tmp_path, ISOPOD_HOME=home)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("isopod: ")
+        assert said in done.stderr
+    assert not os.path.exists(home)
+
+
+def test_the_pythons(tmp_path: Path, home: str) -> None:
+    every = json.loads(isopod("env", "python", "--json", cwd=tmp_path, ISOPOD_HOME=home).stdout)
+    here = os.path.realpath(sys.executable)
+    assert here in [one["path"] for one in every]
+    (one,) = json.loads(isopod("env", "python", every[0]["version"], "--json", cwd=tmp_path, ISOPOD_HOME=home).stdout)
+    assert one["version"] == every[0]["version"]
