@@ -34,6 +34,7 @@ _WARM_SECONDS = 600.0  # for all modules together; a framework takes a few secon
 _COMPILE_SECONDS = 120.0
 _MARK = "isopod-warm:"
 _NO_WHEEL = re.compile(r"Wheels are required for `([^`]+)`")
+_OFFLINE = "network was disabled"
 # As a worker does it (base interpreter, "-I -S", then the site folders), so that the same bytecode is made. In the
 # syntax of Python 3.7. An interpreter started with "-I" ignores PYTHONDONTWRITEBYTECODE.
 _WARM = f"""\
@@ -183,6 +184,9 @@ class Build:
         sources = [item for item in self._plan.sources.identity if item != "no-index=False"]
         lines += [f"  packages from: {item}" for item in sources]
         lines += [f"  {text}" for text in (*self._plan.sources.notes, *tail)]
+        if _OFFLINE in "\n".join(tail):
+            lines.append("  isopod is offline (ISOPOD_OFFLINE or UV_OFFLINE): build it once with a network, or bring a")
+            lines.append("  store in which it is (ISOPOD_STORES)")
         no_wheel = sorted(set(_NO_WHEEL.findall("\n".join(tail))) - set(self._plan.from_source))
         if no_wheel:
             lines.append(f"  to let them be built from source, which runs their code here: Env(from_source={no_wheel})")

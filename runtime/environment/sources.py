@@ -131,6 +131,8 @@ def _transport(variables: dict[str, str], pip: PipConfig, theirs: Mapping[str, s
         variables["SSL_CLIENT_CERT"] = str(expand(pip.client_cert))
     if pip.proxy and not lower & {"http_proxy", "https_proxy", "all_proxy"}:
         variables["ALL_PROXY"] = pip.proxy if "://" in pip.proxy else f"http://{pip.proxy}"
+    if theirs.get("ISOPOD_OFFLINE"):
+        variables["UV_OFFLINE"] = "1"
     if theirs.get("UV_CACHE_DIR"):
         variables["UV_CACHE_DIR"] = _absolute_file(theirs["UV_CACHE_DIR"])  # for the resolver runs in another folder
     if pip.trusted_hosts and "UV_INSECURE_HOST" not in theirs:
