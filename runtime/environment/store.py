@@ -36,6 +36,7 @@ from .urls import expand
 META = "meta.json"
 LOG = "build.log"
 VENV = "venv"
+_FACTS = frozenset(("python", "version", "requirements", "sources", "freeze"))  # what each meta.json says
 
 
 def home() -> Path:
@@ -170,7 +171,7 @@ def published(folder: Path) -> Published | None:
     except (OSError, ValueError):
         return None
     # somebody may have emptied the cache by hand, or removed the interpreter: the link tells both
-    if not isinstance(meta, dict) or meta.get("key") != folder.name:
+    if not isinstance(meta, dict) or meta.get("key") != folder.name or not meta.keys() >= _FACTS:
         return None
     return Published(folder.name, folder, meta) if os.access(folder / VENV / "bin" / "python", os.X_OK) else None
 
