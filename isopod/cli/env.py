@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from isopod import Env, SpecError
 from isopod.cli.progress import bars
 from isopod.cli.screen import Screen, amount, table
 from isopod.runtime.environment import find_interpreter, interpreters, prepare, upkeep
+from isopod.runtime.environment.locking import lock
 from isopod.runtime.environment.store import Published, Store
 
 _DAY = 86_400.0  # seconds
@@ -24,8 +27,8 @@ def run(screen: Screen, arguments: argparse.Namespace) -> int:
     return _COMMANDS[arguments.env_command](screen, arguments)
 
 
-def _build(screen: Screen, arguments: argparse.Namespace) -> int:
-    env = Env(
+def _wanted(arguments: argparse.Namespace) -> Env:
+    return Env(
         arguments.requirements,
         python=arguments.python,
         index_url=arguments.index_url,
@@ -33,8 +36,23 @@ def _build(screen: Screen, arguments: argparse.Namespace) -> int:
         find_links=arguments.find_links,
         no_index=arguments.no_index,
         from_source=arguments.from_source,
-        warm=arguments.warm,
     )
+
+
+def _lock(screen: Screen, arguments: argparse.Namespace) -> int:
+    text = lock(_wanted(arguments))
+    if arguments.output is None:
+        screen.stream.write(text)
+        return 0
+    try:
+        Path(arguments.output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{arguments.output} cannot be written: {error.strerror}") from error
+    return 0
+
+
+def _build(screen: Screen, arguments: argparse.Namespace) -> int:
+    env = dataclasses.replace(_wanted(arguments), warm=arguments.warm)
     if arguments.json:
         built = prepare(env)
     else:
@@ -140,6 +158,7 @@ def _python(screen: Screen, arguments: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[Screen, argparse.Namespace], int]] = {
     "build": _build,
+    "lock": _lock,
     "list": _list,
     "show": _show,
     "rm": _rm,

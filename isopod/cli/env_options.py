@@ -8,6 +8,7 @@ from typing import Any
 _EXAMPLES = """\
 examples:
   isopod env build --python 3.11 scikit-learn==1.2.2 'numpy<2'
+  isopod env lock --python 3.11 torch==2.13.0 -o pylock.toml
   isopod env list
   isopod env gc --unused-for 14 --dry-run
   isopod env verify --contents
@@ -26,7 +27,18 @@ def add(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     each = env.add_subparsers(dest="env_command", metavar="COMMAND", title="commands", required=True)
-    _build(each)
+    build = _command(each, "build", "build one ahead of time, and print where it is")
+    _wanted(build)
+    build.add_argument(
+        "--warm", metavar="MODULE", action="append", default=[], help="import it once, so that its bytecode is there"
+    )
+    lock = each.add_parser(
+        "lock",
+        help="write down which versions would be installed today",
+        description="Resolve, install nothing, and write a pylock.toml (PEP 751) with the hash of each package.",
+    )
+    _wanted(lock)
+    lock.add_argument("-o", "--output", metavar="FILE", help="standard output by default")
     _command(each, "list", "what is there: its Python, its size, when it was last used")
     _command(each, "show", "all that is known of one, its packages included").add_argument("key", metavar="KEY")
     remove = _command(each, "rm", "remove some; never one that a process uses")
@@ -50,17 +62,14 @@ def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
     return command
 
 
-def _build(commands: Any) -> None:
-    build = _command(commands, "build", "build one ahead of time, and print where it is")
-    build.add_argument("requirements", metavar="REQUIREMENT", nargs="*", help="as for pip: 'numpy<2', or a wheel")
-    build.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
-    build.add_argument("--index-url", metavar="URL", help="as in pip; pip's own configuration counts, too")
-    build.add_argument("--extra-index-url", metavar="URL", action="append", default=[])
-    build.add_argument("--find-links", metavar="PLACE", action="append", default=[])
-    build.add_argument("--no-index", action="store_true")
-    build.add_argument(
+def _wanted(command: argparse.ArgumentParser) -> None:
+    """What makes an ``Env``."""
+    command.add_argument("requirements", metavar="REQUIREMENT", nargs="*", help="as for pip: 'numpy<2', or a wheel")
+    command.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
+    command.add_argument("--index-url", metavar="URL", help="as in pip; pip's own configuration counts, too")
+    command.add_argument("--extra-index-url", metavar="URL", action="append", default=[])
+    command.add_argument("--find-links", metavar="PLACE", action="append", default=[])
+    command.add_argument("--no-index", action="store_true")
+    command.add_argument(
         "--from-source", metavar="NAME", action="append", default=[], help="build this package, which runs its code"
-    )
-    build.add_argument(
-        "--warm", metavar="MODULE", action="append", default=[], help="import it once, so that its bytecode is there"
     )

@@ -117,7 +117,7 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
         if cache.get(key) is not None:
             return False
         with cache.staging(key) as staging:
-            meta = Build(plan, _uv(), staging, lock, reporter).run()
+            meta = Build(plan, uv_binary(), staging, lock, reporter).run()
             cache.publish(key, staging, meta)
     return True
 
@@ -135,7 +135,8 @@ def _unlock_after_fork() -> None:
 os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
-def _uv() -> str:
+def uv_binary() -> str:
+    """The path of uv's program. Raises ``EnvironmentBuildError`` where it is not installed."""
     try:
         with _finding_uv:
             return os.fspath(uv.find_uv_bin())

@@ -80,3 +80,21 @@ def test_the_pythons(tmp_path: Path, home: str) -> None:
     assert here in [one["path"] for one in every]
     (one,) = json.loads(isopod("env", "python", every[0]["version"], "--json", cwd=tmp_path, ISOPOD_HOME=home).stdout)
     assert one["version"] == every[0]["version"]
+
+
+def test_a_lock_holds_what_was_asked_and_numpy_with_hashes(tmp_path: Path, home: str) -> None:
+    done = isopod("env", "lock", "six==1.16.0", cwd=tmp_path, ISOPOD_HOME=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert isopod("env", "lock", "six==1.16.0", "-o", "pylock.toml", cwd=tmp_path, ISOPOD_HOME=home).stdout == ""
+    assert (tmp_path / "pylock.toml").read_text() == done.stdout
+    assert 'lock-version = "1.0"' in done.stdout
+    assert 'name = "numpy"' in done.stdout
+    assert 'version = "1.16.0"' in done.stdout
+    assert "sha256" in done.stdout
+    refused = isopod("env", "lock", "six==0.0.1.dev7", cwd=tmp_path, ISOPOD_HOME=home)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "there is no version of six==0.0.1.dev7" in refused.stderr
+    assert "'numpy' was added by isopod" in refused.stderr
+    nowhere = isopod("env", "lock", "six", "-o", "not/there/lock.toml", cwd=tmp_path, ISOPOD_HOME=home)
+    assert (nowhere.returncode, "cannot be written" in nowhere.stderr) == (2, True)
+    assert not os.path.exists(home)  # nothing was built
