@@ -89,8 +89,8 @@ class Arena:
         self._closed = False
         # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
         self._freed: queue.SimpleQueue[Block] = queue.SimpleQueue()
-        # Let go when a block is freed: whoever waits for one takes it. The queue's own ``get(timeout)`` would not do: in
-        # Python 3.7 to 3.12 it waits for ever when somebody else takes the block just as its time is over.
+        # Let go when a block is freed: whoever waits for one takes it. The queue's own ``get(timeout)`` would not do:
+        # up to Python 3.12 it never ends when somebody else takes the block just as its time is over.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._warm: dict[int, list[Block]] = {}  # freed blocks by size, the last one freed at the end
