@@ -89,6 +89,10 @@ class Arena:
         self._closed = False
         # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
         self._freed: queue.SimpleQueue[Block] = queue.SimpleQueue()
+        # Let go when a block is freed: whoever waits for one takes it. The queue's own ``get(timeout)`` would not do:
+        # up to Python 3.12 it never ends when somebody else takes the block just as its time is over.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._warm: dict[int, list[Block]] = {}  # freed blocks by size, the last one freed at the end
 
     @property
@@ -139,6 +143,11 @@ class Arena:
             self.live.pop(id(block), None)
             return
         self._freed.put(block)
+        if self._bell.locked():
+            try:
+                self._bell.release()
+            except RuntimeError:  # another thread was quicker
+                return
 
     def _take(self, size: int) -> Block | None:
         self._collect()
@@ -196,11 +205,7 @@ class Arena:
         return True
 
     def _await_release(self, deadline_ns: int) -> None:
-        wait = max(0.0, min(_POLL, (deadline_ns - time.monotonic_ns()) / 1e9))
-        try:
-            self._freed.put(self._freed.get(timeout=wait))
-        except queue.Empty:
-            return
+        self._bell.acquire(timeout=max(0.0, min(_POLL, (deadline_ns - time.monotonic_ns()) / 1e9)))
 
     def _explain(self, nbytes: int, label: str) -> str:
         holders: dict[str, list[int]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from isopod.ipc.layout import ALIGNMENT
 from isopod.ipc.segment import Segment
 
 MIB = 1 << 20
+GUARD = 30.0  # seconds: a hang guard
 
 
 class Segments:
@@ -179,6 +181,31 @@ def test_a_full_arena_waits_until_something_is_let_go(arena: Arena) -> None:
     arena.free(block)
     waiter.join()
     assert found == [block]
+
+
+def test_race_stolen_block(arena: Arena) -> None:
+    """Another thread takes the freed block back just as the waiting one's time is over: that one goes on waiting."""
+    interval = sys.getswitchinterval()
+    blocks = [arena.allocate(4 * MIB, "x")]
+
+    def wait() -> None:
+        blocks.append(arena.allocate(4 * MIB, "y", time.monotonic_ns() + int(GUARD * 1e9)))
+
+    sys.setswitchinterval(GUARD)
+    try:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.01)  # it has begun to wait, or will: in either case the block is gone before it looks again
+        arena.free(blocks.pop())
+        assert arena.used == 0  # which takes in what was freed
+        end = time.monotonic() + 0.005
+        while time.monotonic() < end:
+            pass
+    finally:
+        sys.setswitchinterval(interval)
+    waiting.join(GUARD)
+    assert not waiting.is_alive()
+    arena.free(blocks.pop())
 
 
 def test_what_the_other_side_returned_is_looked_for_before_growing(segments: Segments) -> None:
