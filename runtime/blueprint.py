@@ -21,14 +21,15 @@ from isopod.runtime.target import Target
 
 @dataclass(frozen=True)
 class Blueprint:
-    """``python`` is the interpreter that is executed with ``variables``; ``order`` is what the worker is told then.
+    """``python`` is the interpreter that is executed with ``variables`` (None is one that it does not inherit);
+    ``order`` is what the worker is told then.
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports.
     """
 
     target: str
     python: Path
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
     order: LoadOrder
     load_timeout: float
     origin: Origin
@@ -54,7 +55,8 @@ class Blueprint:
             "threads": [threads.within, threads.between] if threads else [],
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
-        variables = with_threads(prepared.variables, threads)
+        # not inherited: what is set here, for the threads too, is set all the same
+        variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared))
 
 

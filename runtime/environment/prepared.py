@@ -12,7 +12,7 @@ import uv
 
 from isopod.ipc.errors import EnvironmentBuildError
 
-from . import existing, pipconfig, requirements
+from . import existing, lock, pipconfig, requirements
 from .builder import Build, Plan, site_folder
 from .events import BuildEvent, Reporter
 from .interpreter import Interpreter, find
@@ -27,7 +27,8 @@ class Prepared:
     """An environment that is ready: what a worker is started with.
 
     ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
-    worker takes on once ``site_dirs`` are active. ``key`` names it in the cache, None for an existing environment;
+    worker takes on once ``site_dirs`` are active. It runs with ``variables``, and without the application's ``unset``.
+    ``key`` names it in the cache, None for an existing environment;
     ``cached`` is False only for the caller who built it.
     """
 
@@ -39,6 +40,7 @@ class Prepared:
     variables: Mapping[str, str]
     key: str | None
     cached: bool
+    unset: tuple[str, ...] = ()
 
 
 def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, store: Store | None = None) -> Prepared:
@@ -60,19 +62,27 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             variables=env.variables,
             key=None,
             cached=True,
+            unset=tuple(env.unset),
         )
     interpreter = find(env.python)
     sources = merge(env, pipconfig.read())
-    wanted = requirements.complete(env.requirements)
+    # looked at anew, for it may have changed since the spec was made
+    locked = None if env.lock is None else lock.read(env.lock)
+    wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
     plan = Plan(
         interpreter=interpreter,
         wanted=wanted,
         sources=sources,
+        lock=locked,
+        constraints=tuple(sorted(set(env.constraints))),
+        overrides=tuple(sorted(set(env.overrides))),
+        allow_source=env.allow_source,
         from_source=tuple(sorted(set(env.from_source))),
         warm=tuple(dict.fromkeys(env.warm)),
         variables=tuple(env.variables.items()),
+        unset=tuple(env.unset),
     )
-    key = key_of(interpreter, wanted.requirements, sources, env)
+    key = key_of(interpreter, wanted.requirements, sources, env, locked)
     cache = Store() if store is None else store
     try:
         cached = cache.get(key) is not None or not _build(plan, key, cache, reporter)
@@ -88,11 +98,11 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
     def waiting(holder: str) -> None:
         reporter.tell("wait", f"process {holder} builds this environment")
 
-    with cache.lock(key, waiting) as lock:
+    with cache.lock(key, waiting) as held:
         if cache.get(key) is not None:
             return False
         with cache.staging(key) as staging:
-            meta = Build(plan, _uv(), staging, lock, reporter).run()
+            meta = Build(plan, _uv(), staging, held, reporter).run()
             cache.publish(key, staging, meta)
     return True
 
@@ -107,6 +117,7 @@ def _served(prefix: Path, interpreter: Interpreter, env: Env, key: str, *, cache
         variables=env.variables,
         key=key,
         cached=cached,
+        unset=tuple(env.unset),
     )
 
 
