@@ -19,10 +19,10 @@ from typing import TextIO
 
 from isopod.ipc.errors import EnvironmentBuildError
 
+from . import lock as lock_files
 from .events import Reporter
 from .interpreter import Interpreter, clean_environment
 from .lock import Lock
-from .lock import read as read_lock
 from .process import run
 from .requirements import OURS, Complete
 from .sources import Sources, resolver_environment
@@ -164,16 +164,18 @@ class Build:
         if lock.kind == "pylock":
             return ["-r", str(lock.path)]
         # "uv sync" would make its own environment and install the project: uv's lock goes by way of the standard one
-        exported = inputs / "pylock.toml"
+        # by its real path: uv writes paths relative to it by their names, and follows them through links
+        exported = Path(os.path.realpath(inputs)) / "pylock.toml"
         command = [self._uv, "export", "--quiet", "--project", str(lock.path.parent), "--frozen", "--no-emit-project"]
         command += ["--no-default-groups", "--format", "pylock.toml", "--no-header", "-o", str(exported)]
         command += ["--python", str(self._plan.interpreter.executable)]
         self._step("reading the lock", command, environment, log, _EXPORT_SECONDS)
+        lock_files.check_exported(lock.path, exported)
         return ["-r", str(exported)]
 
     def _check_locked(self, lock: Lock) -> None:
         """What was installed is what the key stands for, and holds what the worker needs."""
-        if read_lock(lock.path).identity != lock.identity:
+        if lock_files.read(lock.path).identity != lock.identity:
             raise EnvironmentBuildError(f"{lock} changed while it was installed; nothing was kept, try again")
         if not (self._site / OURS).is_dir():
             # in the file, but for other machines, or for a group that is left out
@@ -260,7 +262,10 @@ class Build:
         return shlex.join(self._shown(word) for word in shown)
 
     def _shown(self, text: str) -> str:
-        return redact(text).replace(f"{self._staging}/", "")
+        shown = redact(text)
+        for staging in (self._staging, os.path.realpath(self._staging)):
+            shown = shown.replace(f"{staging}/", "")
+        return shown
 
 
 def _write(file: Path, requirements: Sequence[str]) -> str:

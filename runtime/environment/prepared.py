@@ -64,10 +64,10 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             cached=True,
             unset=tuple(env.unset),
         )
-    interpreter = find(env.python)
-    sources = merge(env, pipconfig.read())
     # looked at anew, for it may have changed since the spec was made
     locked = None if env.lock is None else lock.read(env.lock)
+    interpreter = find(env.python if env.python is not None or locked is None else locked.python)
+    sources = merge(env, pipconfig.read())
     wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
     plan = Plan(
         interpreter=interpreter,

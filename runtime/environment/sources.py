@@ -29,6 +29,7 @@ _FILES = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_CONFIG_FILE")
 # What would change a lock, which says all: uv refuses some of them beside one.
 _NOT_WITH_A_LOCK = (
     "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_PRERELEASE", "UV_RESOLUTION",
+    "UV_NO_VERIFY_HASHES", "UV_LOCKED", "UV_FROZEN",
 )  # fmt: skip
 # An offline build resolves from uv's cache: a different way to the same thing, not a different thing.
 _NOT_IDENTITY = ("UV_OFFLINE",)

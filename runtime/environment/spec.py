@@ -69,7 +69,7 @@ class Env:
     file with hashes. It takes the place of the four above, and numpy must be in it.
 
     ``python``: ``"3.10"``, ``"3.10.13"``, a range (``">=3.9,<3.12"``) or the absolute path of an interpreter. None
-    means the Python of this process. Nothing is ever downloaded for it.
+    means the Python of this process, or with a lock one that suits it. Nothing is ever downloaded for it.
 
     ``index_url``, ``extra_index_urls``, ``find_links``, ``no_index``: as in pip, and on top of pip's own configuration
     and of uv's variables; versions of all indexes compete, as with pip.

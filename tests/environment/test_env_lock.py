@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 import uv
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
-from isopod.runtime.environment import Env, prepare
+from isopod.runtime.environment import Env, interpreters, prepare
 from isopod.runtime.environment.builder import freeze
 
+MINOR = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PACKAGES = ["clash==1.0", "needs-clash==1.0", "numpy==1.0"]
 PROJECT = """\
 [project]
@@ -35,7 +37,8 @@ def _uv(folder: Path, *words: str) -> None:
 
 def _compiled(folder: Path, index: Path, name: str, *options: str, wanted: str = "needs-clash\nnumpy\n") -> Path:
     (folder / "wanted.in").write_text(wanted, encoding="utf-8")
-    _uv(folder, "pip", "compile", "wanted.in", "--no-index", "-f", str(index), *options, "-o", name)
+    command = ["pip", "compile", "wanted.in", "--python", sys.executable, "--no-index", "-f", str(index)]
+    _uv(folder, *command, *options, "-o", name)
     return folder / name
 
 
@@ -49,9 +52,15 @@ def _hashes(folder: Path, index: Path) -> Path:
 
 def _uv_lock(folder: Path, index: Path) -> Path:
     (folder / "pyproject.toml").write_text(PROJECT.format(index=index), encoding="utf-8")
-    # its own settings count in a project, and there alone
-    subprocess.run(["env", "-u", "UV_NO_CONFIG", uv.find_uv_bin(), "lock"], check=True, capture_output=True, cwd=folder)
+    _lock(folder)
     return folder / "uv.lock"
+
+
+def _lock(project: Path) -> None:
+    """Its own settings count in a project, and there alone."""
+    subprocess.run(
+        ["env", "-u", "UV_NO_CONFIG", uv.find_uv_bin(), "lock"], check=True, capture_output=True, cwd=project
+    )
 
 
 MAKERS = pytest.mark.parametrize("make", [_pylock, _hashes, _uv_lock])
@@ -140,6 +149,8 @@ def test_settings_that_would_change_a_lock_do_not_reach_it(
     for name in ("UV_CONSTRAINT", "UV_OVERRIDE", "PIP_CONSTRAINT"):
         monkeypatch.setenv(name, str(bounds))
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2001-01-01")
+    monkeypatch.setenv("UV_LOCKED", "1")
+    monkeypatch.setenv("UV_NO_VERIFY_HASHES", "1")
     assert prepare(_env(lock, index)).key == key
     with lock.open("a", encoding="utf-8") as stream:
         stream.write("# another word\n")
@@ -166,10 +177,56 @@ def test_numpy_that_does_not_apply_here_fails_the_build(machine: Path, index: Pa
     else:
         text = text.replace(', "numpy"]', "]").replace('"broken"', '"numpy"')
     project.write_text(text, encoding="utf-8")
-    subprocess.run(["env", "-u", "UV_NO_CONFIG", uv.find_uv_bin(), "lock"], check=True, cwd=tmp_path)
+    _lock(tmp_path)
     with pytest.raises(EnvironmentBuildError, match="does not bring numpy"):
         prepare(_env(lock, index))
     assert [path.suffix for path in machine.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_project_with_packages_of_its_own(
+    machine: Path,
+    index: Path,
+    tmp_path: Path,
+    make_wheel: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: bool,
+) -> None:
+    """A wheel of the project's is found, though it is named by a relative path; a folder is refused."""
+    deep = tmp_path / "far" / "away"
+    deep.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(deep)
+    monkeypatch.setenv("ISOPOD_HOME", str(tmp_path / "link" / "home"))
+    project = tmp_path / "project"
+    (project / "mine").mkdir(parents=True)
+    wheel = make_wheel(project, "mine", "1.0", {"mine.py": ""})
+    (project / "mine" / "pyproject.toml").write_text("[project]\nname = 'mine'\nversion = '1.0'\n", encoding="utf-8")
+    text = PROJECT.format(index=index).replace('"needs-clash"', '"mine"')
+    text += f"[tool.uv.sources]\nmine = {{path = '{'mine' if folder else wheel.name}'}}\n"
+    (project / "pyproject.toml").write_text(text, encoding="utf-8")
+    _lock(project)
+    env = _env(project / "uv.lock", index)
+    if folder:
+        with pytest.raises(SpecError, match="mine would be installed from a folder"):
+            prepare(env)
+    else:
+        assert freeze(prepare(env).site_dirs[0]) == ["mine==1.0", "numpy==1.0"]
+
+
+def test_a_lock_chooses_the_python_it_was_made_for(machine: Path, index: Path, tmp_path: Path) -> None:
+    lock = _pylock(tmp_path, index)
+    text = lock.read_text(encoding="utf-8")
+    others = [item for item in interpreters() if item.minor != MINOR and item.version >= (3, 8)]
+    if not others:
+        pytest.skip("there is no other Python on this machine")
+    line = next(line for line in text.splitlines() if line.startswith("requires-python"))
+    lock.write_text(text.replace(line, f'requires-python = "=={others[0].minor}.*"'), encoding="utf-8")
+    assert prepare(_env(lock, index)).version[:2] == others[0].version[:2]
+    with pytest.raises(EnvironmentBuildError, match="incompatible"):
+        prepare(dataclasses.replace(_env(lock, index), python=MINOR))
+    lock.write_text(text.replace(line, "requires-python = 'three'"), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"pylock\.gpu\.toml.*requires-python.*three"):
+        prepare(dataclasses.replace(Env(python=MINOR), lock=lock))
 
 
 def test_a_lock_that_changes_under_the_build_is_not_kept(machine: Path, index: Path, tmp_path: Path) -> None:
@@ -193,6 +250,8 @@ def test_a_lock_that_changes_under_the_build_is_not_kept(machine: Path, index: P
         ("pylock.toml", "packages = 1\n", ["packages is not a list of tables"]),
         ("locked.txt", "numpy==1.0\n", ["locked.txt:1", "--generate-hashes", "Env.from_file"]),
         ("locked.txt", "-r other.txt\n", ["locked.txt:1", "one file"]),
+        ("locked.txt", "--require-hashes\n--constraint=other.txt\n", ["locked.txt:2", "one file"]),
+        ("pylock.toml", "[[packages]]\nname = 'mine'\ndirectory = {path = '.'}\n", ["mine", "uv build --wheel"]),
         ("locked.txt", "./folder --hash=sha256:00\n", ["locked.txt:1"]),
     ],
 )
