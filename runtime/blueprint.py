@@ -21,7 +21,8 @@ from isopod.runtime.target import Target
 
 @dataclass(frozen=True)
 class Blueprint:
-    """``python`` is the interpreter that is executed with ``variables``; ``order`` is what the worker is told then.
+    """``python`` is the interpreter that is executed with ``variables`` (None is one that it does not inherit);
+    ``order`` is what the worker is told then.
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
     for as long as there can be workers.
@@ -29,7 +30,7 @@ class Blueprint:
 
     target: str
     python: Path
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
     order: LoadOrder
     load_timeout: float
     origin: Origin
@@ -56,7 +57,8 @@ class Blueprint:
             "threads": [threads.within, threads.between] if threads else [],
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
-        variables = with_threads(prepared.variables, threads)
+        # not inherited: what is set here, for the threads too, is set all the same
+        variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold)
 
     def release(self) -> None:

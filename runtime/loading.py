@@ -55,8 +55,8 @@ def load(
     ``target`` is ``"path/to/model.py:Name"`` or ``"package.module:Name"``: a function that takes its inputs by
     keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
-    interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either it runs in a copy
-    of this application's environment. ``on_event`` hears of an environment's build.
+    interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
+    (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -116,10 +116,11 @@ def _check_limits(timeout: float | None, load_timeout: float, grace: float, memo
         raise SpecError(f"a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
 
 
-def _environment(env: Env | str | os.PathLike[str] | None, python: str | os.PathLike[str] | None) -> Env:
+def _environment(env: Env | str | os.PathLike[str] | None, python: str | os.PathLike[str] | None) -> Env | None:
     if env is not None and python is not None:
         raise SpecError("give env or python, not both")
-    return environment(env if env is not None else python)
+    given = env if env is not None else python
+    return None if given is None else environment(given)
 
 
 def health() -> dict[str, Health]:

@@ -351,9 +351,10 @@ class Model:
     ) -> None:
         """Replace the model by another version of it, without losing a call; returns once the new one serves.
 
-        What is not given stays as it was; without any of it the same files are loaded anew. The old workers answer what
-        they were asked, for at most ``drain`` seconds (None: as long as it takes). If the new version cannot be loaded,
-        that is raised as ``load`` does, and the old one goes on.
+        What is not given stays as it was (an environment that ``load`` was not given is the new file's own); without
+        any of it the same files are loaded anew. The old workers answer what they were asked, for at most ``drain``
+        seconds (None: as long as it takes). If the new version cannot be loaded, that is raised as ``load`` does, and
+        the old one goes on.
         """
         if drain is not None:
             check_seconds(drain, f"model {self.name!r}: drain", zero=True)

@@ -127,8 +127,10 @@ def read_available(descriptor: int) -> bytes | None:
         return None
 
 
-def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerProcess:
+def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> WorkerProcess:
     """Start a worker on a base interpreter; it keeps our modules' bytecode in the folder ``bytecode``.
+
+    ``variables`` are as in ``child_variables``.
 
     Raises ``SpecError`` where the interpreter cannot be executed.
     """
@@ -178,11 +180,14 @@ def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerP
         return process
 
 
-def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child: ours without what would lead it to the application's Python."""
+def child_variables(extra: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment of a child: ours without what would lead it to the application's Python, and ``extra`` on top.
+
+    None in ``extra`` is a variable that the child does not inherit.
+    """
     ours = ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "__PYVENV_LAUNCHER__")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in ours}
-    return {**kept, **extra}
+    return {name: value for name, value in {**kept, **extra}.items() if value is not None}
 
 
 def folder_of(room: str) -> Path:

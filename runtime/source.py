@@ -9,18 +9,21 @@ from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.environment import BuildEvent, Env, prepare
+from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
 from isopod.runtime.resources import Threads
 from isopod.runtime.target import Target
 
 
 @dataclass(frozen=True)
 class Source:
-    """What ``load`` was given. ``name`` is the model's in messages; times in seconds, ``memory_limit`` in bytes."""
+    """What ``load`` was given. ``name`` is the model's in messages; times in seconds, ``memory_limit`` in bytes.
+
+    ``env`` is None where none was named: then the target says it, each time that it is loaded.
+    """
 
     name: str
     target: Target
-    env: Env
+    env: Env | None
     args: Mapping[str, Any]
     memory_limit: int
     load_timeout: float
@@ -45,7 +48,8 @@ class Source:
     def blueprint(self) -> Blueprint:
         """Build the environment, where it is not there. Raises ``SpecError``, ``EnvironmentBuildError``."""
         try:
-            prepared = prepare(self.env, on_event=self.on_event)
+            env = own_environment(self.target) if self.env is None else self.env
+            prepared = prepare(env, on_event=self.on_event)
         except (SpecError, EnvironmentBuildError) as error:
             raise type(error)(f"model {self.name!r}: {error}") from error
         return Blueprint.draw(
@@ -59,8 +63,13 @@ class Source:
         )
 
 
-def environment(given: Env | str | os.PathLike[str] | None) -> Env:
-    """An environment, or the path of one that exists; None is a copy of this application's."""
-    if given is None:
-        return Env.current()
+def environment(given: Env | str | os.PathLike[str]) -> Env:
+    """An environment, or the path of one that exists."""
     return given if isinstance(given, Env) else Env.existing(given)
+
+
+def own_environment(target: Target) -> Env:
+    """What the target's file says of itself (PEP 723), or else a copy of this application's. Raises ``SpecError``."""
+    if target.file is None or not has_script_block(target.file):
+        return Env.current()
+    return Env.script(target.file)

@@ -10,6 +10,17 @@ from .hold import Hold
 from .interpreter import Interpreter, interpreters
 from .interpreter import find as find_interpreter
 from .prepared import Prepared, prepare
+from .script import has_block as has_script_block
 from .spec import Env
 
-__all__ = ["BuildEvent", "Env", "Hold", "Interpreter", "Prepared", "find_interpreter", "interpreters", "prepare"]
+__all__ = [
+    "BuildEvent",
+    "Env",
+    "Hold",
+    "Interpreter",
+    "Prepared",
+    "find_interpreter",
+    "has_script_block",
+    "interpreters",
+    "prepare",
+]

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ from typing import TextIO
 
 from isopod.ipc.errors import EnvironmentBuildError
 
+from . import lock as lock_files
 from .events import Reporter
 from .interpreter import Interpreter, clean_environment
+from .lock import Lock
 from .process import run
 from .requirements import OURS, Complete
 from .sources import Sources, resolver_environment
@@ -30,6 +33,7 @@ from .urls import redact
 
 _SHOWN_LINES = 40
 _VENV_SECONDS = 60.0
+_EXPORT_SECONDS = 60.0
 _WARM_SECONDS = 600.0  # for all modules together; a framework takes a few seconds without bytecode
 _COMPILE_SECONDS = 120.0
 _MARK = "isopod-warm:"
@@ -60,6 +64,19 @@ class Plan:
     from_source: tuple[str, ...]
     warm: tuple[str, ...]
     variables: tuple[tuple[str, str], ...]
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    lock: Lock | None = None
+    allow_source: bool = False
+    unset: tuple[str, ...] = ()
+
+    @property
+    def wish(self) -> list[str]:
+        """What is asked for, in lines fit to be read: no credentials."""
+        if self.lock is not None:
+            return [f"wanted: {self.lock}"]
+        lists = {"wanted": self.wanted.requirements, "constraints": self.constraints, "overrides": self.overrides}
+        return [f"{name}: {redact(', '.join(items))}" for name, items in lists.items() if items]
 
 
 class Build:
@@ -88,8 +105,12 @@ class Build:
             "python": str(self._plan.interpreter.executable),
             "version": list(self._plan.interpreter.version),
             "requirements": [redact(requirement) for requirement in self._plan.wanted.requirements],
+            "constraints": [redact(requirement) for requirement in self._plan.constraints],
+            "overrides": [redact(requirement) for requirement in self._plan.overrides],
+            "lock": None if self._plan.lock is None else self._plan.lock.identity,
             "sources": list(self._plan.sources.identity),
             "from_source": list(self._plan.from_source),
+            "allow_source": self._plan.allow_source,
             "warm": list(self._plan.warm),
             "freeze": freeze(self._site),
             "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -104,22 +125,70 @@ class Build:
 
     def _install(self, log: TextIO) -> None:
         command = [self._uv, "pip", "install", "--python", str(self._venv / "bin" / "python")]
-        command += ["--only-binary", ":all:"]
+        if not self._plan.allow_source:
+            command += ["--only-binary", ":all:"]
         for package in self._plan.from_source:
             command += ["--no-binary", package]
         if self._plan.sources.no_index:
             command.append("--no-index")
-        self._reporter.tell("resolve", f"resolving {len(self._plan.wanted.requirements)} requirements")
-        # in a file, for a URL among them may hold a password, and anybody can read a command line
-        requirements = self._staging / "requirements.txt"
-        requirements.write_text("\n".join(self._plan.wanted.requirements) + "\n", encoding="utf-8")
-        requirements.chmod(0o600)
+        environment = resolver_environment(self._plan.sources)
+        inputs = self._staging / "inputs"
+        inputs.mkdir(mode=0o700)
         try:
-            environment = resolver_environment(self._plan.sources)
+            if self._plan.lock is not None:
+                command += self._locked(self._plan.lock, inputs, environment, log)
+            else:
+                command += self._wanted(inputs)
             # no deadline: uv bounds each request itself (UV_HTTP_TIMEOUT); a framework may take an hour on a slow line
-            self._step("installing the packages", [*command, "-r", str(requirements)], environment, log, None)
+            self._step("installing the packages", command, environment, log, None)
         finally:
-            requirements.unlink(missing_ok=True)
+            shutil.rmtree(inputs, ignore_errors=True)
+        if self._plan.lock is not None:
+            self._check_locked(self._plan.lock)
+
+    def _wanted(self, inputs: Path) -> list[str]:
+        """Requirements go by files, for a URL among them may hold a password, and anybody can read a command line."""
+        plan = self._plan
+        self._reporter.tell("resolve", f"resolving {len(plan.wanted.requirements)} requirements")
+        words = ["-r", _write(inputs / "requirements.txt", plan.wanted.requirements)]
+        for option, texts, variable in (
+            ("--constraint", plan.constraints, "UV_CONSTRAINT"),
+            ("--override", plan.overrides, "UV_OVERRIDE"),
+        ):
+            if texts:
+                words += [option, _write(inputs / f"{option.strip('-')}s.txt", texts)]
+                # an option hides its variable: what that names is given beside ours
+                for file in plan.sources.variables.get(variable, "").split():
+                    words += [option, file]
+        return words
+
+    def _locked(self, lock: Lock, inputs: Path, environment: dict[str, str], log: TextIO) -> list[str]:
+        """A lock is read where it lies: the paths in it are relative to its folder."""
+        self._reporter.tell("resolve", f"reading {lock}")
+        if lock.kind == "hashes":
+            return ["--require-hashes", "-r", str(lock.path)]
+        if lock.kind == "pylock":
+            return ["-r", str(lock.path)]
+        # "uv sync" would make its own environment and install the project: uv's lock goes by way of the standard one
+        # by its real path: uv writes paths relative to it by their names, and follows them through links
+        exported = Path(os.path.realpath(inputs)) / "pylock.toml"
+        command = [self._uv, "export", "--quiet", "--project", str(lock.path.parent), "--frozen", "--no-emit-project"]
+        command += ["--no-default-groups", "--format", "pylock.toml", "--no-header", "-o", str(exported)]
+        command += ["--python", str(self._plan.interpreter.executable)]
+        self._step("reading the lock", command, environment, log, _EXPORT_SECONDS)
+        lock_files.check_exported(lock.path, exported)
+        return ["-r", str(exported)]
+
+    def _check_locked(self, lock: Lock) -> None:
+        """What was installed is what the key stands for, and holds what the worker needs."""
+        if lock_files.read(lock.path).identity != lock.identity:
+            raise EnvironmentBuildError(f"{lock} changed while it was installed; nothing was kept, try again")
+        if not (self._site / OURS).is_dir():
+            # in the file, but for other machines, or for a group that is left out
+            raise EnvironmentBuildError(
+                f"{lock} does not bring {OURS} to {self._plan.interpreter}, and the worker needs it in every "
+                f"environment: add {OURS} to what is locked, without a marker or group, and lock again"
+            )
 
     def _compile_ours(self, log: TextIO) -> None:
         """Compile numpy, which every worker imports, without running any of it."""
@@ -139,6 +208,8 @@ class Build:
         # the run-time variables are no part of the key, but without them (LD_LIBRARY_PATH) an import may fail
         theirs = {name: value for name, value in self._plan.variables if not name.startswith("PYTHON")}
         environment = clean_environment(**theirs)
+        for name in self._plan.unset:
+            environment.pop(name, None)
         self._step(f"importing {', '.join(self._plan.warm)}", command, environment, log, _WARM_SECONDS)
         self._reporter.tell("warm", "imported", len(self._plan.warm), len(self._plan.warm))
 
@@ -176,8 +247,7 @@ class Build:
 
     def _failure(self, what: str, command: Sequence[str], code: int, tail: Sequence[str]) -> str:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        wanted = ", ".join(redact(item) for item in self._plan.wanted.requirements)
-        lines = [f"{what} failed ({how}) on {self._plan.interpreter}", f"  wanted: {wanted}"]
+        lines = [f"{what} failed ({how}) on {self._plan.interpreter}", *(f"  {text}" for text in self._plan.wish)]
         if self._plan.wanted.added:
             lines.append(f"  of these, {OURS!r} was added by isopod: the worker needs it in every environment")
         lines.append(f"  command: {self._gist(command)}")
@@ -189,7 +259,8 @@ class Build:
             lines.append("  store in which it is (ISOPOD_STORES)")
         no_wheel = sorted(set(_NO_WHEEL.findall("\n".join(tail))) - set(self._plan.from_source))
         if no_wheel:
-            lines.append(f"  to let them be built from source, which runs their code here: Env(from_source={no_wheel})")
+            how = f"Env(from_source={no_wheel}), or allow_source=True for any"
+            lines.append(f"  to let them be built from source, which runs their code here: {how}")
         return "\n".join(lines)
 
     def _gist(self, command: Sequence[str]) -> str:
@@ -200,7 +271,15 @@ class Build:
         return shlex.join(self._shown(word) for word in shown)
 
     def _shown(self, text: str) -> str:
-        return redact(text).replace(f"{self._staging}/", "")
+        shown = redact(text)
+        for staging in (self._staging, os.path.realpath(self._staging)):
+            shown = shown.replace(f"{staging}/", "")
+        return shown
+
+
+def _write(file: Path, requirements: Sequence[str]) -> str:
+    file.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+    return str(file)
 
 
 def site_folder(prefix: Path, interpreter: Interpreter) -> Path:

@@ -1,7 +1,8 @@
 """The name of an environment in the cache: a hash of everything that decides what is in it.
 
 What is left out is left out on purpose: credentials, run-time variables, certificates and proxies do not change what
-is installed. The contents of local wheels and constraint files are in, for a file may change under the same name.
+is installed. The contents of local wheels, locks and constraint files are in, for a file may change under the same
+name; their paths are not, but for those of wheels.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Sequence
 
 from .interpreter import Interpreter
+from .lock import Lock
 from .requirements import identity
 from .sources import Sources
 from .spec import Env
@@ -20,7 +22,9 @@ SCHEMA = 1
 _LENGTH = 32  # of 64 hexadecimal digits: 128 bits, and paths that people can still read
 
 
-def key_of(interpreter: Interpreter, requirements: Sequence[str], sources: Sources, env: Env) -> str:
+def key_of(
+    interpreter: Interpreter, requirements: Sequence[str], sources: Sources, env: Env, lock: Lock | None = None
+) -> str:
     """Return the key: 32 hexadecimal digits of a sha256."""
     facts = {
         "schema": SCHEMA,
@@ -30,8 +34,12 @@ def key_of(interpreter: Interpreter, requirements: Sequence[str], sources: Sourc
         "platform": interpreter.platform,
         "base": str(interpreter.executable),
         "requirements": [identity(requirement) for requirement in requirements],
+        "constraints": sorted({identity(requirement) for requirement in env.constraints}),
+        "overrides": sorted({identity(requirement) for requirement in env.overrides}),
+        "lock": None if lock is None else lock.identity,
         "sources": sources.identity,
         "from source": sorted(set(env.from_source)),
+        "any from source": env.allow_source,
         "warm": sorted(set(env.warm)),
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))

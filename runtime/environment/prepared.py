@@ -12,7 +12,7 @@ import uv
 
 from isopod.ipc.errors import EnvironmentBuildError
 
-from . import existing, pipconfig, requirements
+from . import existing, lock, pipconfig, requirements
 from .builder import Build, Plan, site_folder
 from .events import BuildEvent, Reporter
 from .hold import Hold, hold
@@ -28,8 +28,9 @@ class Prepared:
     """An environment that is ready: what a worker is started with.
 
     ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
-    worker takes on once ``site_dirs`` are active. ``key`` names it in the cache, None for an existing environment;
-    ``cached`` is False only for the caller who built it. ``hold`` keeps it from being removed, until it is released.
+    worker takes on once ``site_dirs`` are active. It runs with ``variables``, and without the application's ``unset``.
+    ``key`` names it in the cache, None for an existing environment; ``cached`` is False only for the caller who built
+    it. ``hold`` keeps it from being removed, until it is released.
     """
 
     python: Path
@@ -40,6 +41,7 @@ class Prepared:
     variables: Mapping[str, str]
     key: str | None
     cached: bool
+    unset: tuple[str, ...] = ()
     hold: Hold | None = None
 
 
@@ -62,19 +64,27 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             variables=env.variables,
             key=None,
             cached=True,
+            unset=tuple(env.unset),
         )
-    interpreter = find(env.python)
+    # looked at anew, for it may have changed since the spec was made
+    locked = None if env.lock is None else lock.read(env.lock)
+    interpreter = find(env.python if env.python is not None or locked is None else locked.python)
     sources = merge(env, pipconfig.read())
-    wanted = requirements.complete(env.requirements)
+    wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
     plan = Plan(
         interpreter=interpreter,
         wanted=wanted,
         sources=sources,
+        lock=locked,
+        constraints=tuple(sorted(set(env.constraints))),
+        overrides=tuple(sorted(set(env.overrides))),
+        allow_source=env.allow_source,
         from_source=tuple(sorted(set(env.from_source))),
         warm=tuple(dict.fromkeys(env.warm)),
         variables=tuple(env.variables.items()),
+        unset=tuple(env.unset),
     )
-    key = key_of(interpreter, wanted.requirements, sources, env)
+    key = key_of(interpreter, wanted.requirements, sources, env, locked)
     cache = Store() if store is None else store
     try:
         found, held, cached = _had(plan, key, cache, reporter)
@@ -91,6 +101,7 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
         variables=env.variables,
         key=key,
         cached=cached,
+        unset=tuple(env.unset),
         hold=held,
     )
 
@@ -113,11 +124,11 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
     def waiting(holder: str) -> None:
         reporter.tell("wait", f"process {holder} builds this environment")
 
-    with cache.lock(key, waiting) as lock:
+    with cache.lock(key, waiting) as held:
         if cache.get(key) is not None:
             return False
         with cache.staging(key) as staging:
-            meta = Build(plan, uv_binary(), staging, lock, reporter).run()
+            meta = Build(plan, uv_binary(), staging, held, reporter).run()
             cache.publish(key, staging, meta)
     return True
 

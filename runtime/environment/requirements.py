@@ -6,20 +6,26 @@ A requirement is PEP 508 text, or the path of a wheel on this machine. Nothing h
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidName, InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from isopod.ipc.errors import SpecError
 
-from .urls import absolute, expand, local_path, redact
+from .urls import absolute, local_path, redact
 
 # The worker describes every tensor with numpy, so each environment must have it, in whichever version fits the rest.
 OURS = "numpy"
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PATHS = (".", "/", "~")  # no name of a package begins so
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,22 @@ class Complete:
     added: bool
 
 
-def normalise(text: str) -> str:
-    """Return a requirement in its one normal form; the path of a local wheel becomes ``name @ file:///…``.
+def normalise(text: str, folder: Path | None = None) -> str:
+    """Return a requirement in its one normal form; the path or URL of a wheel becomes ``name @ file:///…``.
 
-    Raises ``SpecError`` naming the requirement if it cannot be read, or if its local wheel does not exist.
+    ``folder`` is where a relative path begins; the working directory by default. Raises ``SpecError`` naming the
+    requirement if it cannot be read, or if its local wheel does not exist.
     """
     stripped = text.strip()
-    if stripped.endswith(".whl") and "@" not in stripped and "://" not in stripped:
-        return _local_wheel(expand(stripped))
+    if stripped.endswith(".whl") and " @ " not in stripped and (_URL.match(stripped) or "@" not in stripped):
+        location = absolute(stripped, folder)
+        wheel = local_path(location)
+        return _local_wheel(wheel) if wheel is not None else f"{_name_of_wheel(location)} @ {location}"
+    if stripped.startswith(_PATHS) or (stripped.lower().endswith(_ARCHIVES) and " @ " not in stripped):
+        raise SpecError(
+            f"requirement {redact(text)!r}: of paths, only that of a wheel can be given: "
+            "build one of it (uv build --wheel, or pip wheel), and name that"
+        )
     try:
         requirement = Requirement(stripped)
     except InvalidRequirement as error:
@@ -45,7 +59,7 @@ def normalise(text: str) -> str:
         raise SpecError(f"requirement {redact(text)!r} cannot be read: {redact(reason)}") from error
     requirement.name = canonicalize_name(requirement.name)
     if requirement.url:
-        requirement.url = absolute(requirement.url)
+        requirement.url = absolute(requirement.url, folder)
         wheel = local_path(requirement.url)
         if wheel is not None and not wheel.exists():
             raise SpecError(f"requirement {text!r}: there is no file {wheel}")
@@ -97,11 +111,16 @@ def _sha256(file: str, _mtime_ns: int, _size: int, _inode: int) -> str:
     return digest.hexdigest()
 
 
-def _local_wheel(path: Path) -> str:
+def _name_of_wheel(location: str) -> str:
+    file = location.rpartition("/")[2]
     try:
-        name = parse_wheel_filename(path.name)[0]
+        return parse_wheel_filename(unquote(file))[0]
     except InvalidWheelFilename as error:
-        raise SpecError(f"requirement {str(path)!r}: {path.name} is not the name of a wheel") from error
+        raise SpecError(f"requirement {redact(location)!r}: {file} is not the name of a wheel") from error
+
+
+def _local_wheel(path: Path) -> str:
+    name = _name_of_wheel(str(path))
     if not path.is_file():
         raise SpecError(f"requirement {str(path)!r}: there is no such wheel")
     return f"{name} @ {path.absolute().as_uri()}"

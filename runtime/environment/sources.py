@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isopod.ipc.errors import SpecError
 
+from .dates import instant
 from .pipconfig import PipConfig
 from .requirements import sha256_of
 from .spec import Env
@@ -25,6 +26,11 @@ _RESOLVING = (
     "UV_EXCLUDE_NEWER", "UV_PRERELEASE", "UV_RESOLUTION", "UV_TORCH_BACKEND", "UV_NO_SOURCES", "UV_OFFLINE",
 )  # fmt: skip
 _FILES = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_CONFIG_FILE")
+# What would change a lock, which says all: uv refuses some of them beside one.
+_NOT_WITH_A_LOCK = (
+    "UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER", "UV_PRERELEASE", "UV_RESOLUTION",
+    "UV_NO_VERIFY_HASHES", "UV_LOCKED", "UV_FROZEN",
+)  # fmt: skip
 # An offline build resolves from uv's cache: a different way to the same thing, not a different thing.
 _NOT_IDENTITY = ("UV_OFFLINE",)
 # What would make uv work on another environment, another interpreter or a project.
@@ -39,19 +45,25 @@ _STEERING = (
 class Sources:
     """``variables``: what the resolver's environment gets on top. ``identity``: the same for the key, no credentials.
 
-    ``notes``: what was left out and why, for the build's log.
+    ``notes``: what was left out and why, for the build's log. ``hidden``: variables that the resolver must not see.
     """
 
     variables: Mapping[str, str]
     no_index: bool
     identity: tuple[str, ...]
     notes: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
 
 
 def merge(env: Env, pip: PipConfig, environ: Mapping[str, str] | None = None) -> Sources:
     """Make one set of sources. Raises ``SpecError`` if a local folder that ``env`` names does not exist."""
     theirs = os.environ if environ is None else environ
     notes: list[str] = []
+    hidden = _NOT_WITH_A_LOCK if env.lock is not None else ()
+    if hidden:
+        theirs = {name: value for name, value in theirs.items() if name not in hidden}
+        notes += [f"pip's constraints {item} are left out: a lock says all" for item in pip.constraints]
+        pip = replace(pip, constraints=())
     variables: dict[str, str] = {}
     for location in (*env.find_links, *env.extra_index_urls, *((env.index_url,) if env.index_url else ())):
         path = local_path(location)
@@ -75,9 +87,11 @@ def merge(env: Env, pip: PipConfig, environ: Mapping[str, str] | None = None) ->
         links += _there("find-links", pip.find_links, notes)
     if links:
         variables["UV_FIND_LINKS"] = ",".join(item.replace(",", "%2C") for item in dict.fromkeys(links))
+    if env.exclude_newer is not None:
+        variables["UV_EXCLUDE_NEWER"] = instant(env.exclude_newer)
     _files(variables, pip, theirs)
     _transport(variables, pip, theirs)
-    return Sources(variables, no_index, _identity({**theirs, **variables}, no_index), tuple(notes))
+    return Sources(variables, no_index, _identity({**theirs, **variables}, no_index), tuple(notes), hidden)
 
 
 def resolver_environment(sources: Sources) -> dict[str, str]:
@@ -85,7 +99,7 @@ def resolver_environment(sources: Sources) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name not in _STEERING and not name.startswith(("PYTHON", "PIP_"))
+        if name not in _STEERING and name not in sources.hidden and not name.startswith(("PYTHON", "PIP_"))
     }
     ours = {"UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1", "UV_NO_PROGRESS": "1"}
     return {**kept, **sources.variables, **ours}

@@ -11,13 +11,19 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from isopod.ipc.errors import SpecError
 
+from . import lock, reqfiles, script
 from . import requirements as rules
+from .dates import instant
 from .urls import absolute, expand, redact
 from .versions import PythonRequest
 
+_LISTS = (
+    "requirements", "constraints", "overrides", "extra_index_urls", "find_links", "from_source", "unset", "warm",
+)  # fmt: skip
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -55,17 +61,25 @@ class Env:
     ``requirements``: what to install, as in pip (``"torch==2.1"``, ``"name @ https://…"``) or paths of local wheels.
     numpy is added where they do not name it: the worker needs it.
 
+    ``constraints`` narrow what the resolver may choose, and ``overrides`` replace what packages ask for; requirements
+    both. ``exclude_newer``: nothing uploaded after that day or moment (RFC 3339; a day is one in UTC) counts.
+
+    ``lock``: the path of a lock file, which is installed as it stands: ``pylock.toml`` (or ``pylock.<name>.toml``),
+    ``uv.lock`` beside its ``pyproject.toml`` (without the project itself and its development groups), or a requirement
+    file with hashes. It takes the place of the four above, and numpy must be in it.
+
     ``python``: ``"3.10"``, ``"3.10.13"``, a range (``">=3.9,<3.12"``) or the absolute path of an interpreter. None
-    means the Python of this process. Nothing is ever downloaded for it.
+    means the Python of this process, or with a lock one that suits it. Nothing is ever downloaded for it.
 
     ``index_url``, ``extra_index_urls``, ``find_links``, ``no_index``: as in pip, and on top of pip's own configuration
     and of uv's variables; versions of all indexes compete, as with pip.
 
-    ``from_source``: names of packages to be built from source, as some old ones must be. Others come as wheels only,
-    for a build from source runs the package's code with the rights of the builder.
+    ``from_source``: names of packages to be built from source, as some old ones must be; ``allow_source``: any that has
+    no wheel may be. Otherwise packages come as wheels only, for a build from source runs the package's code with the
+    rights of the builder.
 
-    ``variables``: environment variables of the worker when it runs. They are not part of the built environment: two
-    values that differ only here share one on disk.
+    ``variables``: environment variables of the worker when it runs; ``unset``: names of those of the application that
+    it does not inherit. They are not part of the built environment: two values that differ only here share one on disk.
 
     ``warm``: modules imported once when the environment is built, so that their bytecode is there at each start. This
     runs the packages' code with the rights of the builder: leave it empty for packages that nobody vouches for.
@@ -75,69 +89,127 @@ class Env:
     Raises ``SpecError``, naming the culprit, for a value that cannot be meant.
 
     >>> Env(["scikit-learn==1.2.2", "numpy<2"], python="3.11")
-    Env(scikit-learn==1.2.2, numpy<2, python='3.11')
+    Env(['scikit-learn==1.2.2', 'numpy<2'], python='3.11')
     """
 
     requirements: Sequence[str] = ()
     python: str | None = None
+    constraints: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    exclude_newer: str | None = None
+    lock: str | os.PathLike[str] | None = None
     index_url: str | None = None
     extra_index_urls: Sequence[str] = ()
     find_links: Sequence[str] = ()
     no_index: bool = False
     from_source: Sequence[str] = ()
+    allow_source: bool = False
     variables: Mapping[str, str] = field(default_factory=Variables)
+    unset: Sequence[str] = ()
     warm: Sequence[str] = ()
     location: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("requirements", "extra_index_urls", "find_links", "from_source", "warm"):
+        for name in _LISTS:
             self._set(name, _texts(name, getattr(self, name)))
-        self._set("requirements", tuple(rules.normalise(text) for text in self.requirements))
+        for name in ("requirements", "constraints", "overrides"):
+            self._set(name, tuple(rules.normalise(text) for text in getattr(self, name)))
         self._set("from_source", tuple(rules.package_name(text) for text in self.from_source))
         self._set("extra_index_urls", tuple(absolute(url) for url in self.extra_index_urls))
         self._set("find_links", tuple(absolute(url) for url in self.find_links))
         self._set("index_url", None if self.index_url is None else absolute(self.index_url))
         self._set("variables", _variables(self.variables))
+        self._set("unset", _unset(self.unset, self.variables))
         for module in self.warm:
             if not _MODULE.fullmatch(module):
                 raise SpecError(f"warm: {module!r} is not the name of a module")
         PythonRequest.parse(self.python)
+        if self.exclude_newer is not None:
+            instant(self.exclude_newer)
+        if self.lock is not None:
+            self._set("lock", str(expand(os.fspath(self.lock))))
+            self._check_lock()
         if self.location is not None:
             self._set("location", str(expand(self.location)))
             self._check_existing()
 
     @classmethod
-    def existing(cls, path: str | os.PathLike[str], *, variables: Mapping[str, str] | None = None) -> Env:
+    def existing(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        unset: Sequence[str] = (),
+    ) -> Env:
         """Use what is there: a virtual environment, an environment's prefix, or an interpreter. It is never modified.
 
         Whether it is there is looked at by ``prepare``, not here.
         """
-        return cls(location=os.fspath(path), variables=variables or {})
+        return cls(location=os.fspath(path), variables=variables or {}, unset=unset)
 
     @classmethod
-    def current(cls, *, variables: Mapping[str, str] | None = None) -> Env:
+    def current(cls, *, variables: Mapping[str, str] | None = None, unset: Sequence[str] = ()) -> Env:
         """Use the interpreter and packages of this process. Raises ``SpecError`` if it does not know its own path."""
         if not sys.executable:
             raise SpecError("this process does not know its own interpreter (an embedded Python?); use Env.existing")
-        return cls(location=sys.executable, variables=variables or {})
+        return cls(location=sys.executable, variables=variables or {}, unset=unset)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Env:
+        """Take over a requirement file of pip's, with what it includes and its options of where packages come from.
+
+        ``options`` are other fields: lists are added to the file's, anything else replaces it. The file is read now,
+        and paths in it are those of its own folder. Raises ``SpecError`` that names file, line and remedy for what
+        cannot be taken over (``-e``, a folder), and for a file with hashes, which is a ``lock``. ::
+
+            env = isopod.Env.from_file("requirements.txt", python="3.11")
+        """
+        return cls(**_joined(reqfiles.read(path), options))
+
+    @classmethod
+    def script(cls, path: str | os.PathLike[str], **options: Any) -> Env:
+        """Take what a Python file says of itself: its ``# /// script`` block (PEP 723). The file is not run.
+
+        ``dependencies``, ``requires-python``, and of ``[tool.uv]`` the indexes, ``find-links``, ``exclude-newer``,
+        constraints and overrides. ``options`` as in ``from_file``. Raises ``SpecError`` that names file and line. ::
+
+            env = isopod.Env.script("model.py", variables={"OMP_NUM_THREADS": "1"})
+        """
+        file = expand(os.fspath(path))
+        found = script.read(file)
+        if found is None:
+            raise SpecError(f"{file} has no '# /// script' block that says what it needs; write one, or give env=")
+        return cls(**_joined(found, options))
 
     def __repr__(self) -> str:
-        if self.location is not None:
-            shown = [f"existing={self.location!r}"]
-        else:
-            shown = [redact(requirement) for requirement in self.requirements]
+        shown = []
         for item in fields(self):
             value = getattr(self, item.name)
-            if value != item.default and value and item.name not in ("requirements", "location", "variables"):
-                shown.append(f"{item.name}={redact(repr(value))}")
-        if self.variables:
-            # the names only: a value may be a token
-            shown.append(f"variables={list(self.variables)}")
+            if not value or item.name == "location":
+                continue
+            if item.name == "variables":
+                # the names only, for a value may be a token; "..." is no value that Env would take
+                text = "{" + ", ".join(f"{name!r}: ..." for name in value) + "}"
+            else:
+                text = redact(repr(list(value) if isinstance(value, tuple) else value))
+            shown.append(text if item.name == "requirements" else f"{item.name}={text}")
+        if self.location is not None:
+            return f"Env.existing({', '.join([repr(self.location), *shown])})"
         return f"Env({', '.join(shown)})"
+
+    def _check_lock(self) -> None:
+        for name in ("requirements", "constraints", "overrides", "exclude_newer"):
+            if getattr(self, name):
+                raise SpecError(
+                    f"a lock says all that is installed, so {name} cannot be given with it: "
+                    "put it into what is locked, and lock again"
+                )
+        assert self.lock is not None
+        lock.read(self.lock)
 
     def _check_existing(self) -> None:
         for item in fields(self):
-            if item.name not in ("location", "variables") and getattr(self, item.name):
+            if item.name not in ("location", "variables", "unset") and getattr(self, item.name):
                 raise SpecError(f"an existing environment is used as it is: {item.name} cannot be given with it")
 
     def _set(self, name: str, value: object) -> None:
@@ -158,6 +230,27 @@ def _variables(values: Mapping[str, str]) -> Variables:
     for name, value in values.items():
         if not all(isinstance(text, str) for text in (name, value)):
             raise SpecError(f"variables: {name!r}: {value!r} must both be strings")
-        if not name or "=" in name or "\0" in name + value:
+        if not _is_variable(name) or "\0" in value:
             raise SpecError(f"variables: {name!r} cannot be an environment variable")
     return Variables(values)
+
+
+def _unset(names: Sequence[str], variables: Mapping[str, str]) -> tuple[str, ...]:
+    for name in names:
+        if not _is_variable(name):
+            raise SpecError(f"unset: {name!r} cannot be an environment variable")
+        if name in variables:
+            raise SpecError(f"{name!r} is both in variables and in unset: say one of the two")
+    return tuple(sorted(set(names)))
+
+
+def _is_variable(name: str) -> bool:
+    return bool(name) and "=" not in name and "\0" not in name
+
+
+def _joined(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says, and the caller on top of it."""
+    joined = {**found, **options}
+    for name in found.keys() & options.keys() & set(_LISTS):
+        joined[name] = (*found[name], *_texts(name, options[name]))
+    return joined

@@ -25,11 +25,14 @@ def expand(path: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def absolute(location: str) -> str:
-    """Return a URL as it is, and a local path as an absolute ``file://`` URL (the resolver runs in another folder)."""
+def absolute(location: str, folder: Path | None = None) -> str:
+    """Return a URL as it is, and a local path as an absolute ``file://`` URL (the resolver runs in another folder).
+
+    ``folder`` is where a relative path begins; the working directory by default.
+    """
     if _SCHEME.match(location):
         return location
-    return expand(location).as_uri()
+    return expand(os.path.join(folder or "", os.path.expanduser(location))).as_uri()
 
 
 def local_path(location: str) -> Path | None:

@@ -36,6 +36,12 @@ def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
     assert re.fullmatch(r"1\.9\.1 \[\d \d \d\]", second)
 
 
+def test_a_model_says_where_it_runs_as_written(tmp_path: Path) -> None:
+    (tmp_path / "scorer.py").write_text(written()["scorer.py"], encoding="utf-8")
+    env = isopod.Env.script(tmp_path / "scorer.py", unset=["API_TOKEN"])
+    assert env == isopod.Env(["scikit-learn==1.2.2", "numpy<2"], python="==3.11.*", unset=["API_TOKEN"])
+
+
 def test_a_model_that_looks_stops_as_written(tmp_path: Path) -> None:
     (tmp_path / "denoiser.py").write_text(written()["denoiser.py"], encoding="utf-8")
     image = np.ones((4, 4))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy
 import pytest
 
 
@@ -30,6 +33,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # stops at import until somebody writes to a pipe
     blocker = "import os\nwith open(os.environ['BLOCKER_PIPE']) as pipe:\n    pipe.read()\n"
     write_wheel(folder, "blocker", "1.0", {"blocker.py": blocker})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def borrowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of ``clash``, and a numpy that leads to the one of this process: workers of its Python can run."""
+    folder = tmp_path_factory.mktemp("borrowed")
+    site = Path(numpy.__file__).parent.parent
+    write_wheel(folder, "numpy", "1.0", {"borrowed_numpy.pth": f"{site}\n"})
+    for version in ("1.0", "2.0"):
+        write_wheel(folder, "clash", version, {"clash.py": f"__version__ = {version!r}\n"})
     return folder
 
 
@@ -61,6 +75,34 @@ def machine(bare: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def make_wheel() -> Callable[..., Path]:
     """``write_wheel``, for tests that want another wheel."""
     return write_wheel
+
+
+@pytest.fixture(scope="session")
+def write_sdist() -> Callable[[Path, Path], None]:
+    return _write_sdist
+
+
+def _write_sdist(folder: Path, wheel: Path) -> None:
+    """Write ``old-1.0.tar.gz``, which holds its own build backend and hands out ``wheel``; remove that."""
+    backend = f"""\
+import shutil
+def build_wheel(folder, settings=None, metadata=None):
+    shutil.copy("{wheel.name}", folder)
+    return "{wheel.name}"
+"""
+    pyproject = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    files = {
+        "pyproject.toml": pyproject.encode(),
+        "PKG-INFO": b"Metadata-Version: 2.1\nName: old\nVersion: 1.0\n",
+        "backend.py": backend.encode(),
+        wheel.name: wheel.read_bytes(),
+    }
+    with tarfile.open(folder / "old-1.0.tar.gz", "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"old-1.0/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    wheel.unlink()
 
 
 def write_wheel(folder: Path, name: str, version: str, files: Mapping[str, str], requires: Sequence[str] = ()) -> Path:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,37 +211,14 @@ def test_a_listener_may_end_the_build(machine: Path, index: Path) -> None:
 
 
 def test_source_is_built_only_where_it_was_allowed(
-    machine: Path, index: Path, tmp_path: Path, make_wheel: Callable[..., Path]
+    machine: Path, index: Path, tmp_path: Path, make_wheel: Callable[..., Path], write_sdist: Callable[..., None]
 ) -> None:
-    _write_sdist(tmp_path, make_wheel(tmp_path, "old", "1.0", {"old.py": ""}))
+    write_sdist(tmp_path, make_wheel(tmp_path, "old", "1.0", {"old.py": ""}))
     both = [str(index), str(tmp_path)]
     with pytest.raises(EnvironmentBuildError, match=r"from_source=\['old'\]"):
         prepare(Env(["old"], find_links=both, no_index=True))
     prepared = prepare(Env(["old"], find_links=both, no_index=True, from_source=["Old"]))
     assert _as_a_worker(prepared, "import old; print(old.__name__)") == "old"
-
-
-def _write_sdist(folder: Path, wheel: Path) -> None:
-    """Write ``old-1.0.tar.gz``, which holds its own build backend and hands out ``wheel``; remove that."""
-    backend = f"""\
-import shutil
-def build_wheel(folder, settings=None, metadata=None):
-    shutil.copy("{wheel.name}", folder)
-    return "{wheel.name}"
-"""
-    pyproject = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-    files = {
-        "pyproject.toml": pyproject.encode(),
-        "PKG-INFO": b"Metadata-Version: 2.1\nName: old\nVersion: 1.0\n",
-        "backend.py": backend.encode(),
-        wheel.name: wheel.read_bytes(),
-    }
-    with tarfile.open(folder / "old-1.0.tar.gz", "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"old-1.0/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    wheel.unlink()
 
 
 @pytest.mark.network

@@ -52,7 +52,7 @@ def test_it_prints_in_one_line_and_without_secrets() -> None:
         assert "token@" not in text
         assert "API_TOKEN" in text
         assert "https://host/simple" in text
-    assert repr(Env.existing("/some/venv")) == "Env(existing='/some/venv')"
+    assert repr(Env.existing("/some/venv")) == "Env.existing('/some/venv')"
 
 
 def test_docstring_examples() -> None:
