@@ -28,15 +28,24 @@ def run(screen: Screen, arguments: argparse.Namespace) -> int:
 
 
 def _wanted(arguments: argparse.Namespace) -> Env:
-    return Env(
-        arguments.requirements,
-        python=arguments.python,
-        index_url=arguments.index_url,
-        extra_index_urls=arguments.extra_index_url,
-        find_links=arguments.find_links,
-        no_index=arguments.no_index,
-        from_source=arguments.from_source,
-    )
+    given = {
+        "requirements": arguments.requirements,
+        "python": arguments.python,
+        "constraints": arguments.constraint,
+        "overrides": arguments.override,
+        "exclude_newer": arguments.exclude_newer,
+        "lock": arguments.lock,
+        "index_url": arguments.index_url,
+        "extra_index_urls": arguments.extra_index_url,
+        "find_links": arguments.find_links,
+        "no_index": arguments.no_index,
+        "from_source": arguments.from_source,
+        "allow_source": arguments.allow_source,
+    }
+    options = {name: value for name, value in given.items() if value}  # what was not said is not to replace a file's
+    if arguments.script:
+        return Env.script(arguments.script, **options)
+    return Env.from_file(arguments.file, **options) if arguments.file else Env(**options)
 
 
 def _lock(screen: Screen, arguments: argparse.Namespace) -> int:

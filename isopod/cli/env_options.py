@@ -63,9 +63,18 @@ def _command(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
 
 
 def _wanted(command: argparse.ArgumentParser) -> None:
-    """What makes an ``Env``."""
+    """What makes an ``Env``; the words are those of pip and uv."""
     command.add_argument("requirements", metavar="REQUIREMENT", nargs="*", help="as for pip: 'numpy<2', or a wheel")
+    whole = command.add_mutually_exclusive_group()
+    whole.add_argument("-r", "--requirements", dest="file", metavar="FILE", help="a requirement file, as pip's")
+    whole.add_argument("--script", metavar="FILE", help="a Python file that says what it needs (PEP 723)")
+    whole.add_argument("--lock", metavar="FILE", help="a pylock.toml, a uv.lock, or a requirement file with hashes")
     command.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
+    command.add_argument("--constraint", metavar="REQUIREMENT", action="append", default=[], help="narrows the choice")
+    command.add_argument(
+        "--override", metavar="REQUIREMENT", action="append", default=[], help="replaces what packages ask for"
+    )
+    command.add_argument("--exclude-newer", metavar="DATE", help="nothing that was uploaded after that day")
     command.add_argument("--index-url", metavar="URL", help="as in pip; pip's own configuration counts, too")
     command.add_argument("--extra-index-url", metavar="URL", action="append", default=[])
     command.add_argument("--find-links", metavar="PLACE", action="append", default=[])
@@ -73,3 +82,4 @@ def _wanted(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from-source", metavar="NAME", action="append", default=[], help="build this package, which runs its code"
     )
+    command.add_argument("--allow-source", action="store_true", help="the same for any that has no wheel")

@@ -125,12 +125,7 @@ class Build:
 
     def _install(self, log: TextIO) -> None:
         command = [self._uv, "pip", "install", "--python", str(self._venv / "bin" / "python")]
-        if not self._plan.allow_source:
-            command += ["--only-binary", ":all:"]
-        for package in self._plan.from_source:
-            command += ["--no-binary", package]
-        if self._plan.sources.no_index:
-            command.append("--no-index")
+        command += source_options(self._plan)
         environment = resolver_environment(self._plan.sources)
         inputs = self._staging / "inputs"
         inputs.mkdir(mode=0o700)
@@ -138,29 +133,15 @@ class Build:
             if self._plan.lock is not None:
                 command += self._locked(self._plan.lock, inputs, environment, log)
             else:
-                command += self._wanted(inputs)
+                self._reporter.tell("resolve", f"resolving {len(self._plan.wanted.requirements)} requirements")
+                file, options = write_requirements(self._plan, inputs)
+                command += ["-r", file, *options]
             # no deadline: uv bounds each request itself (UV_HTTP_TIMEOUT); a framework may take an hour on a slow line
             self._step("installing the packages", command, environment, log, None)
         finally:
             shutil.rmtree(inputs, ignore_errors=True)
         if self._plan.lock is not None:
             self._check_locked(self._plan.lock)
-
-    def _wanted(self, inputs: Path) -> list[str]:
-        """Requirements go by files, for a URL among them may hold a password, and anybody can read a command line."""
-        plan = self._plan
-        self._reporter.tell("resolve", f"resolving {len(plan.wanted.requirements)} requirements")
-        words = ["-r", _write(inputs / "requirements.txt", plan.wanted.requirements)]
-        for option, texts, variable in (
-            ("--constraint", plan.constraints, "UV_CONSTRAINT"),
-            ("--override", plan.overrides, "UV_OVERRIDE"),
-        ):
-            if texts:
-                words += [option, _write(inputs / f"{option.strip('-')}s.txt", texts)]
-                # an option hides its variable: what that names is given beside ours
-                for file in plan.sources.variables.get(variable, "").split():
-                    words += [option, file]
-        return words
 
     def _locked(self, lock: Lock, inputs: Path, environment: dict[str, str], log: TextIO) -> list[str]:
         """A lock is read where it lies: the paths in it are relative to its folder."""
@@ -275,6 +256,32 @@ class Build:
         for staging in (self._staging, os.path.realpath(self._staging)):
             shown = shown.replace(f"{staging}/", "")
         return shown
+
+
+def source_options(plan: Plan) -> list[str]:
+    """What the resolver may take: wheels only, unless the user says otherwise, and from which places."""
+    words = [] if plan.allow_source else ["--only-binary", ":all:"]
+    for package in plan.from_source:
+        words += ["--no-binary", package]
+    return [*words, "--no-index"] if plan.sources.no_index else words
+
+
+def write_requirements(plan: Plan, folder: Path) -> tuple[str, list[str]]:
+    """(the file of requirements, options that name those of constraints and overrides)
+
+    In files, for a URL among them may hold a password, and anybody can read a command line.
+    """
+    words = []
+    for option, texts, variable in (
+        ("--constraint", plan.constraints, "UV_CONSTRAINT"),
+        ("--override", plan.overrides, "UV_OVERRIDE"),
+    ):
+        if texts:
+            words += [option, _write(folder / f"{option.strip('-')}s.txt", texts)]
+            # an option hides its variable: what that names is given beside ours
+            for file in plan.sources.variables.get(variable, "").split():
+                words += [option, file]
+    return _write(folder / "requirements.txt", plan.wanted.requirements), words
 
 
 def _write(file: Path, requirements: Sequence[str]) -> str:

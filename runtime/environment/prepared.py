@@ -66,25 +66,9 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             cached=True,
             unset=tuple(env.unset),
         )
-    # looked at anew, for it may have changed since the spec was made
-    locked = None if env.lock is None else lock.read(env.lock)
-    interpreter = find(env.python if env.python is not None or locked is None else locked.python)
-    sources = merge(env, pipconfig.read())
-    wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
-    plan = Plan(
-        interpreter=interpreter,
-        wanted=wanted,
-        sources=sources,
-        lock=locked,
-        constraints=tuple(sorted(set(env.constraints))),
-        overrides=tuple(sorted(set(env.overrides))),
-        allow_source=env.allow_source,
-        from_source=tuple(sorted(set(env.from_source))),
-        warm=tuple(dict.fromkeys(env.warm)),
-        variables=tuple(env.variables.items()),
-        unset=tuple(env.unset),
-    )
-    key = key_of(interpreter, wanted.requirements, sources, env, locked)
+    plan = plan_of(env)
+    interpreter = plan.interpreter
+    key = key_of(interpreter, plan.wanted.requirements, plan.sources, env, plan.lock)
     cache = Store() if store is None else store
     try:
         found, held, cached = _had(plan, key, cache, reporter)
@@ -103,6 +87,28 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
         cached=cached,
         unset=tuple(env.unset),
         hold=held,
+    )
+
+
+def plan_of(env: Env) -> Plan:
+    """What a build of ``env`` takes, on this machine and with its configuration. Raises ``SpecError``."""
+    # looked at anew, for it may have changed since the spec was made
+    locked = None if env.lock is None else lock.read(env.lock)
+    interpreter = find(env.python if env.python is not None or locked is None else locked.python)
+    sources = merge(env, pipconfig.read())
+    wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
+    return Plan(
+        interpreter=interpreter,
+        wanted=wanted,
+        sources=sources,
+        lock=locked,
+        constraints=tuple(sorted(set(env.constraints))),
+        overrides=tuple(sorted(set(env.overrides))),
+        allow_source=env.allow_source,
+        from_source=tuple(sorted(set(env.from_source))),
+        warm=tuple(dict.fromkeys(env.warm)),
+        variables=tuple(env.variables.items()),
+        unset=tuple(env.unset),
     )
 
 

@@ -98,3 +98,24 @@ def test_a_lock_holds_what_was_asked_and_numpy_with_hashes(tmp_path: Path, home:
     nowhere = isopod("env", "lock", "six", "-o", "not/there/lock.toml", cwd=tmp_path, ISOPOD_HOME=home)
     assert (nowhere.returncode, "cannot be written" in nowhere.stderr) == (2, True)
     assert not os.path.exists(home)  # nothing was built
+
+
+def test_files_say_what_is_wanted(tmp_path: Path, home: str) -> None:
+    """A lock that is built gives the locked versions; a requirement file and a script are read, too."""
+
+    def run(*words: str) -> str:
+        done = isopod("env", *words, cwd=tmp_path, ISOPOD_HOME=home)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    (tmp_path / "wanted.txt").write_text("six\n")
+    run("lock", "-r", "wanted.txt", "--constraint", "six<1.17", "--exclude-newer", "2024-12-01", "-o", "pylock.toml")
+    key = json.loads(run("build", "--lock", "pylock.toml", "--json"))["key"]
+    assert "six==1.16.0" in json.loads(run("show", key, "--json"))["freeze"]
+    (tmp_path / "model.py").write_text('# /// script\n# dependencies = ["six==1.16.0"]\n# ///\n')
+    key = json.loads(run("build", "--script", "model.py", "--json"))["key"]
+    assert json.loads(run("show", key, "--json"))["requirements"] == ["six==1.16.0", "numpy"]
+    both = isopod("env", "build", "--lock", "a", "--script", "b", cwd=tmp_path, ISOPOD_HOME=home)
+    assert (both.returncode, "not allowed with" in both.stderr) == (2, True)
+    again = isopod("env", "lock", "--lock", "pylock.toml", cwd=tmp_path, ISOPOD_HOME=home)
+    assert (again.returncode, "has its versions already" in again.stderr) == (2, True)
