@@ -86,8 +86,8 @@ def _list(screen: Screen, arguments: argparse.Namespace) -> int:
     rows = [("key", "Python", "on disk", "last used", "wanted")]
     for one in found:
         used = "in use now" if one["in_use"] else _ago(time.time() - one["last_used"])
-        wanted = ", ".join(one["requirements"])
-        rows.append((one["key"][:_KEY], one["version"], amount(one["bytes"]), used, _cut(wanted, screen.width - 50)))
+        wanted = _cut(_wish(one), screen.width - 50)
+        rows.append((one["key"][:_KEY], one["version"], amount(one["bytes"]), used, wanted))
     table(screen, rows, left=5)
     return 0
 
@@ -106,7 +106,7 @@ def _show(screen: Screen, arguments: argparse.Namespace) -> int:
         "on disk": amount(facts["bytes"]),
         "built": f"{one.meta.get('built', 'unknown')}, in {one.meta.get('seconds', '?')} s",
         "last used": used,
-        "wanted": ", ".join(one.meta["requirements"]),
+        "wanted": _wish(facts),
         "from": ", ".join(one.meta["sources"]),
         "installed": ", ".join(one.meta["freeze"]),
     }
@@ -183,10 +183,15 @@ def _facts(one: Published) -> dict[str, Any]:
         "prefix": str(one.prefix),
         "version": ".".join(map(str, one.meta["version"])),
         "requirements": one.meta["requirements"],
+        "lock": one.meta.get("lock"),
         "bytes": upkeep.disk_usage(one.folder),
         "last_used": one.last_used,
         "in_use": upkeep.in_use(one),
     }
+
+
+def _wish(facts: dict[str, Any]) -> str:
+    return f"lock: {facts['lock']}" if facts["lock"] else ", ".join(facts["requirements"])
 
 
 def _told_removed(

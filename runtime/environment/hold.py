@@ -40,7 +40,7 @@ _held: weakref.WeakSet[Hold] = weakref.WeakSet()
 
 
 def hold(folder: Path) -> Hold | None:
-    """Hold the environment in ``folder``. None if it is gone, or is being removed."""
+    """Hold the environment in ``folder``; None if it is gone. Waits while it is removed, or looked at for that."""
     with _opening:
         try:
             held = Hold(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -48,12 +48,10 @@ def hold(folder: Path) -> Hold | None:
             return None
         _held.add(held)
     try:
-        fcntl.flock(held._descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:  # whoever removes it has just locked it
-        return None
+        fcntl.flock(held._descriptor, fcntl.LOCK_SH)
     except OSError:  # a file system without locks: nobody can remove it by our rules, either
         return held
-    # RACE late hold: it may have been taken away by its name just before it was locked
+    # RACE late hold: it may have been taken away by its name before it was locked
     return held if _is_there(folder, held._descriptor) else None
 
 

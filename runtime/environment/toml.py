@@ -9,16 +9,17 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 _PLACE = re.compile(r"\s*\(at line (\d+), column \d+\)")
 
 
 def parse(text: str, file: Path, line: int = 1) -> dict[str, Any]:
     """Parse TOML text that begins at ``line`` of ``file``. Raises ``SpecError`` that names both."""
+    # here, for most applications never read any
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
     try:
         found: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -141,8 +141,11 @@ def _remove(store: Store, folder: Path, key: str) -> Removed | None:
 
 @contextlib.contextmanager
 def _unbuilt(store: Store, key: str) -> Iterator[bool]:
-    """Whether nobody builds a key; nobody begins to while the block runs."""
-    descriptor = os.open(store.root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Whether nobody builds a key; nobody begins to while the block runs. Raises ``SpecError`` in a read-only store."""
+    try:
+        descriptor = os.open(store.root / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SpecError(f"nothing can be removed from {store.root}: {error}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         free = True
@@ -162,6 +165,8 @@ def _changed_files(site: Path) -> list[str]:
     wrong = []
     for package in metadata.distributions(path=[str(site)]):
         for row in csv.reader((package.read_text("RECORD") or "").splitlines()):
+            if not row:
+                continue
             name, algorithm_and_digest = row[0], row[1] if len(row) > 1 else ""
             algorithm, _, digest = algorithm_and_digest.partition("=")
             file = site / name

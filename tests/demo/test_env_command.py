@@ -112,6 +112,8 @@ def test_files_say_what_is_wanted(tmp_path: Path, home: str) -> None:
     run("lock", "-r", "wanted.txt", "--constraint", "six<1.17", "--exclude-newer", "2024-12-01", "-o", "pylock.toml")
     key = json.loads(run("build", "--lock", "pylock.toml", "--json"))["key"]
     assert "six==1.16.0" in json.loads(run("show", key, "--json"))["freeze"]
+    assert "lock: pylock sha256=" in run("list")
+    assert "lock: pylock sha256=" in run("show", key)
     (tmp_path / "model.py").write_text('# /// script\n# dependencies = ["six==1.16.0"]\n# ///\n')
     key = json.loads(run("build", "--script", "model.py", "--json"))["key"]
     assert json.loads(run("show", key, "--json"))["requirements"] == ["six==1.16.0", "numpy"]

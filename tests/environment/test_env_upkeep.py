@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import census
@@ -19,6 +20,7 @@ from isopod.runtime.environment import Env, prepare, upkeep
 from isopod.runtime.environment.hold import alone, hold
 from isopod.runtime.environment.store import META, Store, published
 
+GUARD = 30.0  # seconds: a hang guard
 _LONG_AGO = 1_000_000_000  # seconds since the epoch
 _HOLD = """\
 import sys
@@ -134,17 +136,39 @@ def test_what_killed_builds_left_goes_and_a_live_build_stays(machine: Path, inde
 def test_race_late_hold(machine: Path, index: Path) -> None:
     """Removed between the look and the hold: there is none, and ``prepare`` builds it anew."""
     folder = Store().folder(built(index))
-    with alone(folder) as free:
-        assert free
-        assert hold(folder) is None  # being removed
     aside = folder.with_name("aside")
-    descriptor = os.open(folder, os.O_RDONLY)
-    folder.rename(aside)
-    assert hold(folder) is None
-    shutil.copytree(aside, folder, symlinks=True)
-    with alone(folder) as free:
+    with ThreadPoolExecutor(1) as pool, alone(folder) as free:
         assert free
-    os.close(descriptor)
+        late = pool.submit(hold, folder)
+        until_it_waits(folder)
+        folder.rename(aside)
+        shutil.copytree(aside, folder, symlinks=True)  # another one of that name is not what was locked
+    assert late.result(GUARD) is None
+
+
+def test_a_look_whether_it_is_used_takes_it_from_nobody(machine: Path, index: Path) -> None:
+    """``isopod env list`` in another terminal: whoever comes just then waits, and has it."""
+    folder = Store().folder(built(index))
+    with ThreadPoolExecutor(1) as pool, alone(folder) as free:
+        assert free
+        late = pool.submit(hold, folder)
+        until_it_waits(folder)
+    held = late.result(GUARD)
+    assert held is not None
+    held.release()
+
+
+def until_it_waits(folder: Path) -> None:
+    """Until another thread has the folder open: it is locked, so that one can only wait."""
+    end = time.monotonic() + GUARD
+    ours = str(folder)
+    while sum(os.readlink(link) == ours for link in descriptors()) < 2:
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
+def descriptors() -> list[str]:
+    return [link for fd in os.listdir("/proc/self/fd") if os.path.lexists(link := f"/proc/self/fd/{fd}")]
 
 
 def test_a_forked_copy_lets_go_and_its_parent_holds_on(machine: Path, index: Path) -> None:
@@ -212,3 +236,21 @@ def test_a_key_may_be_shortened(machine: Path, index: Path) -> None:
             upkeep.find(store, wrong)
     shutil.copytree(store.folder(key), store.folder(key[:-1] + "?"), symlinks=True)
     assert published(store.folder(key[:-1] + "?")) is None  # its own key is another one
+
+
+def test_a_store_that_cannot_be_written_to_is_told(machine: Path, index: Path, tmp_path: Path) -> None:
+    key = built(index)
+    (machine / f"{key}.lock").unlink()
+    (machine / f"{key}.lock").mkdir()  # a folder without the right to write would not stop root
+    with pytest.raises(SpecError, match=f"nothing can be removed from {machine}"):
+        upkeep.remove(Store(), Store().all()[0])
+
+
+def test_an_empty_line_in_a_record_is_no_file(machine: Path, index: Path) -> None:
+    built(index, "clash==1.0")
+    (one,) = Store().all()
+    record = next(one.prefix.glob("lib/python*/site-packages/clash-1.0.dist-info/RECORD"))
+    text = record.read_text()
+    record.unlink()  # the file may be a link into the resolver's cache
+    record.write_text(f"\n{text}\n")
+    assert upkeep.verify(one, contents=True) == []

@@ -3,30 +3,17 @@
 # mypy: ignore-errors
 # Runs in workers, on Python 3.7 and later.
 
-import ctypes
-import mmap
 import os
 import resource
 import signal
 import sys
-import tempfile
 import threading
 
-
-def read_a_null_page():
-    ctypes.string_at(8)
+from ways import sigbus, sigsegv, stack_overflow  # noqa: F401  (called by name)
 
 
 def abort():
     os.abort()
-
-
-def read_behind_the_end_of_a_file():
-    with tempfile.TemporaryFile() as file:
-        file.truncate(2 * mmap.PAGESIZE)
-        memory = mmap.mmap(file.fileno(), 2 * mmap.PAGESIZE)
-        file.truncate(mmap.PAGESIZE)
-        return memory[mmap.PAGESIZE]
 
 
 def raise_fpe():
@@ -35,17 +22,6 @@ def raise_fpe():
 
 def raise_ill():
     signal.pthread_kill(threading.get_ident(), signal.SIGILL)
-
-
-def overflow_the_stack():
-    """Native frames between Python ones, with no limit on either."""
-    sys.setrecursionlimit(1 << 30)
-
-    def deeper():
-        return again()
-
-    again = ctypes.CFUNCTYPE(ctypes.c_int)(deeper)
-    again()
 
 
 def run_out_of_memory():

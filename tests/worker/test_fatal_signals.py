@@ -15,12 +15,12 @@ import isopod
 from isopod import CrashReport, WorkerCrashed
 
 SIGNALS = {
-    "read_a_null_page": "SIGSEGV",
+    "sigsegv": "SIGSEGV",
     "abort": "SIGABRT",
-    "read_behind_the_end_of_a_file": "SIGBUS",
+    "sigbus": "SIGBUS",
     "raise_fpe": "SIGFPE",
     "raise_ill": "SIGILL",
-    "overflow_the_stack": "SIGSEGV",
+    "stack_overflow": "SIGSEGV",
 }
 
 
@@ -52,7 +52,7 @@ def test_in_the_main_thread(fatal: isopod.Model, way: str) -> None:
 def test_in_another_thread_the_stacks_of_both_are_there(fatal: isopod.Model, way: str) -> None:
     report = crash(fatal, way=way, thread=True)
     assert report.cause.startswith(f"killed by {SIGNALS[way]} (")
-    if way == "overflow_the_stack":
+    if way == "stack_overflow":
         # The kernel has no room to run a handler on: only the main thread has a second stack for that.
         assert report.stacks == ""
         return
@@ -95,7 +95,7 @@ def test_a_want_of_memory_in_the_last_lines_is_a_hint(fatal: isopod.Model) -> No
 
 def test_earlier_deaths_are_told_the_latest_first(models: Path) -> None:
     with isopod.load(models / "signals.py:f", timeout=60) as model:
-        for way in ("abort", "raise_fpe", "abort", "raise_ill", "abort", "read_a_null_page"):
+        for way in ("abort", "raise_fpe", "abort", "raise_ill", "abort", "sigsegv"):
             crash(model, way=way)
         report = crash(model, way="abort")
         assert [death.ended for death in report.earlier] == [
