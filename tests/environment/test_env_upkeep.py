@@ -155,6 +155,8 @@ def test_a_look_whether_it_is_used_takes_it_from_nobody(machine: Path, index: Pa
         until_it_waits(folder)
     held = late.result(GUARD)
     assert held is not None
+    with alone(folder) as free:
+        assert not free
     held.release()
 
 
