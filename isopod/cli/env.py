@@ -97,17 +97,16 @@ def _show(screen: Screen, arguments: argparse.Namespace) -> int:
     facts = {**one.meta, **_facts(one)}
     if arguments.json:
         return _tell(screen, facts)
-    last = datetime.fromtimestamp(one.last_used, timezone.utc).astimezone().isoformat(sep=" ", timespec="seconds")
-    used = f"{last}{', in use now' if facts['in_use'] else ''}"
+    last = datetime.fromtimestamp(one.last_used, timezone.utc)
     lines = {
         "key": one.key,
         "where": str(one.prefix),
         "Python": f"{facts['version']} ({one.meta['python']})",
         "on disk": amount(facts["bytes"]),
-        "built": f"{one.meta.get('built', 'unknown')}, in {one.meta.get('seconds', '?')} s",
-        "last used": used,
+        "built": f"{_when(datetime.fromisoformat(one.meta['built']))}, in {one.meta['seconds']} s",
+        "last used": f"{_when(last)}{', in use now' if facts['in_use'] else ''}",
         "wanted": _wish(facts),
-        "from": ", ".join(one.meta["sources"]),
+        "from": ", ".join(item for item in one.meta["sources"] if item != "no-index=False") or "the default index",
         "installed": ", ".join(one.meta["freeze"]),
     }
     for name, value in lines.items():
@@ -183,11 +182,15 @@ def _facts(one: Published) -> dict[str, Any]:
         "prefix": str(one.prefix),
         "version": ".".join(map(str, one.meta["version"])),
         "requirements": one.meta["requirements"],
-        "lock": one.meta.get("lock"),
+        "lock": one.meta["lock"],
         "bytes": upkeep.disk_usage(one.folder),
         "last_used": one.last_used,
         "in_use": upkeep.in_use(one),
     }
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _wish(facts: dict[str, Any]) -> str:

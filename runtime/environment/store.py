@@ -36,7 +36,9 @@ from .urls import expand
 META = "meta.json"
 LOG = "build.log"
 VENV = "venv"
-_FACTS = frozenset(("python", "version", "requirements", "sources", "freeze"))  # what each meta.json says
+_FACTS = frozenset(
+    ("python", "version", "requirements", "lock", "sources", "freeze", "built", "seconds")
+)  # what each meta.json says
 
 
 def home() -> Path:

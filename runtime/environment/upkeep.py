@@ -12,6 +12,7 @@ import csv
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,9 +25,10 @@ from isopod.ipc.errors import SpecError
 from .builder import freeze
 from .hold import alone
 from .interpreter import probe
-from .store import Published, Store
+from .store import META, Published, Store
 
 _STAGING = ".staging-"
+_KEY = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
 _SHOWN = 20  # problems of one environment
 
@@ -66,7 +68,7 @@ def remove(store: Store, one: Published) -> Removed | None:
 def collect(store: Store, *, unused_for: float, dry_run: bool = False) -> Iterator[Removed]:
     """Remove what killed builds left, and environments of this store that nobody has used for so many seconds.
 
-    With ``dry_run`` it only tells what would go.
+    Those that are not whole, or of an older isopod, are among them. With ``dry_run`` it only tells what would go.
     """
     for folder in sorted(store.root.glob(f"{_STAGING}*")):
         key = folder.name[len(_STAGING) :].split("-")[0]
@@ -76,13 +78,14 @@ def collect(store: Store, *, unused_for: float, dry_run: bool = False) -> Iterat
                 if not dry_run:
                     shutil.rmtree(folder, ignore_errors=True)
                 yield Removed(folder.name, size)
-    for one in store.all():
-        if one.folder.parent != store.root or time.time() - one.last_used < unused_for:
+    for folder in sorted(store.root.glob("*/")):
+        if not _KEY.fullmatch(folder.name) or time.time() - _last_used(folder) < unused_for:
             continue
         if dry_run:
-            gone = None if in_use(one) else Removed(one.key, disk_usage(one.folder))
+            with alone(folder) as free:
+                gone = Removed(folder.name, disk_usage(folder)) if free else None
         else:
-            gone = _remove(store, one.folder, one.key)
+            gone = _remove(store, folder, folder.name)
         if gone is not None:
             yield gone
 
@@ -125,6 +128,13 @@ def disk_usage(folder: Path) -> int:
                     seen.add((status.st_dev, status.st_ino))
                     total += status.st_blocks * 512
     return total
+
+
+def _last_used(folder: Path) -> float:
+    try:
+        return (folder / META).stat().st_mtime
+    except OSError:
+        return folder.stat().st_mtime
 
 
 def _remove(store: Store, folder: Path, key: str) -> Removed | None:

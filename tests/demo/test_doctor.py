@@ -19,9 +19,8 @@ def test_json_is_for_a_program(tmp_path: Path) -> None:
     store = tmp_path / "home" / "environments"
     (store / "0123abcd" / "venv" / "bin").mkdir(parents=True)
     (store / "0123abcd" / "venv" / "bin" / "python").symlink_to(sys.executable)
-    (store / "0123abcd" / "meta.json").write_text(
-        json.dumps({"key": "0123abcd", "python": "", "version": [], "requirements": [], "sources": [], "freeze": []})
-    )
+    facts = ("python", "version", "requirements", "lock", "sources", "freeze", "built", "seconds")
+    (store / "0123abcd" / "meta.json").write_text(json.dumps({**dict.fromkeys(facts, ""), "key": "0123abcd"}))
     (store / ".staging-4567").mkdir()
     (store / "0123abcd" / "file").write_bytes(b"x" * 50_000)
     os.link(store / "0123abcd" / "file", store / "0123abcd" / "another-name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_from_build_to_removal(tmp_path: Path, home: str) -> None:
     code, text = run("show", key[:6])
     assert f"key         {key}" in text
     assert "six==" in text
+    assert re.search(r"built       \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S+, in [\d.]+ s\n", text), text
     assert run("verify", "--contents")[1].startswith("✓")
     held = prepare(Env(["six"], warm=["six"]))
     assert held.key == key

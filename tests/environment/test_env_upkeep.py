@@ -256,3 +256,18 @@ def test_an_empty_line_in_a_record_is_no_file(machine: Path, index: Path) -> Non
     record.unlink()  # the file may be a link into the resolver's cache
     record.write_text(f"\n{text}\n")
     assert upkeep.verify(one, contents=True) == []
+
+
+def test_what_is_not_whole_goes_too_when_it_is_old(machine: Path, index: Path) -> None:
+    """One that an older isopod built, one whose interpreter was removed; and what is nobody's environment stays."""
+    store, key = Store(), built(index, "clash==1.0")
+    other = built(index, "clash==2.0")
+    (store.folder(key) / META).write_text('{"key": "of another time"}')
+    (store.folder(other) / "venv" / "bin" / "python").unlink()
+    (machine / "notes").mkdir()
+    assert store.all() == []
+    assert list(upkeep.collect(store, unused_for=3600)) == []
+    age(store, key)
+    age(store, other)
+    assert sorted(one.what for one in upkeep.collect(store, unused_for=3600)) == sorted((key, other))
+    assert [path.name for path in machine.iterdir() if path.is_dir()] == ["notes"]
