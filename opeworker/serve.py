@@ -19,8 +19,8 @@ from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.record import Record, Tensor
 from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
 from isopod.opeworker import context, failure
-from isopod.opeworker.backends.python import name_outputs
 from isopod.opeworker.link import Link
+from isopod.opeworker.outputs import name_outputs
 
 
 class _BadValue(Exception):

@@ -13,9 +13,8 @@ from typing import Any
 
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.opeworker import context, failure, guard, logs, stdio
+from isopod.opeworker import backends, context, failure, guard, logs, stdio
 from isopod.opeworker.activate import activate
-from isopod.opeworker.backends.python import PythonModel
 from isopod.opeworker.link import Link
 
 __all__ = ["context", "run"]
@@ -57,7 +56,8 @@ def _live(link: Link, started: int) -> int:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=link.abandon)
         os.register_at_fork(after_in_child=server.let_go_after_fork)
-    link.send("ready", inputs=model.inputs, outputs=model.outputs, open=model.open, timings=timings)
+    inputs, outputs = ([spec.fields() for spec in specs] for specs in (model.inputs, model.outputs))
+    link.send("ready", inputs=inputs, outputs=outputs, open=model.open, timings=timings)
     server.serve(model)
     try:
         model.close()
@@ -84,7 +84,7 @@ def _load(link: Link, order: dict[str, Any]) -> tuple[Any, Any, dict[str, float]
         raise _NoNumpy from error
     imported = time.monotonic_ns()
     server = Server(link, order["memory_limit"])
-    model = PythonModel(target, order["arguments"], order["environment"]["threads"])
+    model = backends.load(backends.Order(target, order["arguments"], order["environment"]["threads"]))
     loaded = time.monotonic_ns()
     timings = {"activate": active - began, "numpy": imported - active, "load": loaded - imported}
     return server, model, {name: value / 1e9 for name, value in timings.items()}

@@ -18,6 +18,7 @@ from isopod.ipc import channel, layout, protocol
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
+from isopod.ipc.spec import TensorSpec
 from isopod.runtime.process import WorkerProcess
 
 _GROWTH_STEP = 256 << 20  # bytes: an arena need not grow by more than this at once
@@ -28,7 +29,7 @@ class LoadOrder:
     """What the child is told to load: the fields of the ``load`` message."""
 
     name: str
-    target: dict[str, str]
+    target: dict[str, Any]
     arguments: dict[str, Any]
     environment: dict[str, Any]
     memory_limit: int
@@ -193,14 +194,11 @@ def _unheard(_: Message) -> None:
 def checked_interface(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of a ``ready`` message, with the forms that the table of messages does not go into.
 
-    Raises ``ProtocolError`` unless inputs and outputs are names and the timings are seconds.
+    Raises ``ProtocolError`` unless inputs and outputs are described as such and the timings are seconds.
     """
     for side in ("inputs", "outputs"):
         for item in fields[side]:
-            if type(item) is not dict or type(item.get("name")) is not str:
-                raise ProtocolError(f"its {side} have the wrong form")
-    if any(type(item.get("required")) is not bool for item in fields["inputs"]):
-        raise ProtocolError("its inputs have the wrong form")
+            TensorSpec.of(item)
     if any(type(seconds) is not float for seconds in fields["timings"].values()):
         raise ProtocolError("its timings have the wrong form")
     return fields

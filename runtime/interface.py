@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from isopod.ipc.errors import SpecError
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a model's interface. ``required`` is False where the model has a default for it."""
-
-    name: str
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of a model's interface."""
-
-    name: str
+from isopod.ipc.spec import TensorSpec
 
 
 class Interface:
     """``inputs`` and ``outputs`` of a model; ``fields`` are those of a checked ``ready`` message."""
 
     def __init__(self, model: str, fields: Mapping[str, Any]) -> None:
-        self.inputs = tuple(Input(item["name"], item["required"]) for item in fields["inputs"])
-        self.outputs = tuple(Output(item["name"]) for item in fields["outputs"])
+        self.inputs = tuple(TensorSpec.of(item) for item in fields["inputs"])
+        self.outputs = tuple(TensorSpec.of(item) for item in fields["outputs"])
         self.model = model
         self._any = bool(fields["open"])
         self._known = dict.fromkeys(item.name for item in self.inputs).keys()

@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from isopod.ipc.errors import ArenaFull, SpecError
+from isopod.ipc.spec import TensorSpec
 from isopod.runtime.calls import FOREVER, Call, check_seconds, deadline_after
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
-from isopod.runtime.interface import Input, Output
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.second_chances import Follow, SecondChances, resend
 from isopod.runtime.session import Gone, Session
@@ -302,15 +302,15 @@ class Model:
         return self._deployment.name
 
     @property
-    def inputs(self) -> tuple[Input, ...]:
+    def inputs(self) -> tuple[TensorSpec, ...]:
         """What the model takes, in its own order."""
         return self._deployment.interface.inputs
 
     @property
-    def outputs(self) -> tuple[Output, ...]:
+    def outputs(self) -> tuple[TensorSpec, ...]:
         """What the model returns: as declared, or else as first seen; empty before the first answer."""
         declared = self._deployment.interface.outputs
-        return declared or tuple(map(Output, self._deployment.counters.output_names))
+        return declared or tuple(map(TensorSpec, self._deployment.counters.output_names))
 
     @property
     def health(self) -> Health:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from isopod.ipc.errors import SpecError
+from isopod.ipc.spec import TensorSpec
 
 
 @dataclass(frozen=True)
 class Target:
-    """A callable in a Python file, or in a module of the model's environment."""
+    """What a worker is to load, and the backend that does it.
 
-    attribute: str
+    For ``python``: a callable (``attribute``) in a Python file, or in a module of the model's environment. For the
+    others: ``path``, a file or a folder in the framework's own format. ``ops`` are libraries of custom operations,
+    loaded before the model; ``options`` are the backend's own. ``inputs`` and ``outputs`` are what a package declares,
+    None where only the model itself can say it.
+    """
+
+    attribute: str = ""
     file: Path | None = None
     module: str = ""
+    backend: str = "python"
+    path: Path | None = None
+    ops: tuple[Path, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[TensorSpec, ...] | None = None
+    outputs: tuple[TensorSpec, ...] | None = None
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> Target:
@@ -37,16 +52,26 @@ class Target:
     @property
     def name(self) -> str:
         """What the model is called, unless the caller gives it a name."""
-        return self.attribute.rpartition(".")[2]
+        return self.attribute.rpartition(".")[2] if self.path is None else self.path.stem
 
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, Any]:
         """As they go to the child."""
         return {
+            "backend": self.backend,
             "file": str(self.file) if self.file else "",
             "folder": str(self.file.parent) if self.file else "",
             "module": self.module,
             "attribute": self.attribute,
+            "path": str(self.path) if self.path else "",
+            "ops": [str(library) for library in self.ops],
+            "options": dict(self.options),
+            "inputs": _described(self.inputs),
+            "outputs": _described(self.outputs),
         }
 
     def __str__(self) -> str:
-        return f"{self.file or self.module}:{self.attribute}"
+        return f"{self.file or self.module}:{self.attribute}" if self.path is None else str(self.path)
+
+
+def _described(specs: tuple[TensorSpec, ...] | None) -> list[dict[str, Any]] | None:
+    return None if specs is None else [spec.fields() for spec in specs]

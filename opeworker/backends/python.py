@@ -12,22 +12,29 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 from isopod.ipc.errors import SpecError
+from isopod.ipc.spec import TensorSpec
+from isopod.opeworker.backends import Order
+from isopod.opeworker.threads import set_torch_threads
+
+
+def load(order: Order) -> PythonModel:
+    """Import the file or module, find the callable in it, and make it."""
+    attribute = str(order.target["attribute"])
+    module = _import(str(order.target.get("file") or ""), str(order.target.get("module") or ""))
+    set_torch_threads(order.threads)
+    return PythonModel(_make(_find(module, attribute), attribute, order.arguments), attribute)
 
 
 class PythonModel:
     """A loaded callable with its signature."""
 
-    def __init__(self, target: dict[str, Any], arguments: dict[str, Any], threads: Sequence[int] = ()) -> None:
-        attribute = str(target["attribute"])
-        module = _import(str(target.get("file") or ""), str(target.get("module") or ""))
-        set_torch_threads(threads)
-        self._callable = _make(_find(module, attribute), attribute, arguments)
-        self.inputs, self.open = _signature(self._callable, attribute)
-        self.outputs: list[dict[str, Any]] = []
+    def __init__(self, function: Callable[..., Any], attribute: str) -> None:
+        self._callable = function
+        self.inputs, self.open = _signature(function, attribute)
+        self.outputs: list[TensorSpec] = []
 
     def __call__(self, inputs: dict[str, Any]) -> Any:
         return self._callable(**inputs)
@@ -36,37 +43,6 @@ class PythonModel:
         close = getattr(self._callable, "close", None)
         if callable(close) and not inspect.isfunction(self._callable):
             close()
-
-
-def name_outputs(returned: Any) -> dict[str, Any]:
-    """What a model returned, as values by name. Raises ``SpecError`` for what has no name, saying what to return."""
-    if isinstance(returned, (dict, Mapping)):  # the first is the usual one, and the quick one to see
-        for name in returned:
-            if not isinstance(name, str):
-                raise SpecError(f"the model returned a dict with the key {name!r}; output names are str")
-        return dict(returned)
-    if isinstance(returned, tuple):
-        fields = getattr(returned, "_fields", None) or [f"output_{index}" for index in range(len(returned))]
-        return dict(zip(fields, returned))
-    if returned is None:
-        raise SpecError("the model returned None; return a dict of arrays, an array or a tuple of arrays")
-    return {"output": returned}
-
-
-def set_torch_threads(threads: Sequence[int]) -> None:
-    """Torch's threads within an operation and between operations, where the model's file has imported it.
-
-    The first have a variable in the environment, which a model's file may have overridden; the second have none, and
-    can be set only until Torch has used them.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None or not threads:
-        return
-    torch.set_num_threads(threads[0])
-    try:
-        torch.set_num_interop_threads(threads[1])
-    except RuntimeError:
-        return  # the model's file has computed something already: what it chose stays
 
 
 def _import(path: str, module: str) -> Any:
@@ -125,7 +101,7 @@ def _make(found: Any, attribute: str, arguments: dict[str, Any]) -> Callable[...
     return instance
 
 
-def _signature(function: Callable[..., Any], attribute: str) -> tuple[list[dict[str, Any]], bool]:
+def _signature(function: Callable[..., Any], attribute: str) -> tuple[list[TensorSpec], bool]:
     """Names of the inputs, whether each is required, and whether any other name is welcome."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -136,5 +112,5 @@ def _signature(function: Callable[..., Any], attribute: str) -> tuple[list[dict[
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise SpecError(f"{attribute!r} takes {parameter.name!r} by position only; inputs are keywords")
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            inputs.append({"name": parameter.name, "required": parameter.default is parameter.empty})
+            inputs.append(TensorSpec(parameter.name, required=parameter.default is parameter.empty))
     return inputs, any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)

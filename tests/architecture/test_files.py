@@ -33,14 +33,20 @@ def test_each_file_has_one_reason_to_exist() -> None:
 
 
 def test_functions_fit_on_a_page() -> None:
+    """Without the docstring, which is read elsewhere."""
     long = [
         f"{path}:{node.lineno} {node.name}: {lines} lines"
         for path, tree in TREES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (lines := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LINES
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := lines_of_code(node)) > FUNCTION_LINES
     ]
     assert long == []
+
+
+def lines_of_code(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    docstring = function.body[0] if ast.get_docstring(function) is not None else None
+    told = 0 if docstring is None else (docstring.end_lineno or 0) - docstring.lineno + 1
+    return (function.end_lineno or 0) - function.lineno + 1 - told
 
 
 def test_only_the_command_line_prints() -> None:

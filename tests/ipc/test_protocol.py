@@ -24,14 +24,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "forget": {"index": 3},
     "load": {
         "name": "detector",
-        "target": {"file": "/models/detector.py", "folder": "/models", "module": "", "attribute": "Detector"},
+        "target": {"backend": "python", "file": "/models/detector.py", "folder": "/models", "attribute": "Detector"},
         "arguments": {"threshold": 0.5, "labels": ["cat", "dog"]},
         "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "executable": "/env/bin/python"},
         "memory_limit": 4 << 30,
         "log_level": 20,
     },
     "ready": {
-        "inputs": [{"name": "image", "required": True}],
+        "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", None, 3], "required": True}],
         "outputs": [],
         "open": False,
         "timings": {"load": 0.25},

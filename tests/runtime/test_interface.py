@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from isopod import ProtocolError
+from isopod import ProtocolError, TensorSpec
 from isopod.runtime.control import checked_interface
 
+TENSOR = TensorSpec("x").fields()
 GOOD: dict[str, Any] = {
-    "inputs": [{"name": "x", "required": True}],
-    "outputs": [{"name": "y"}],
+    "inputs": [TensorSpec("x", "float32", ("batch", 3, None)).fields(), TensorSpec("y", required=False).fields()],
+    "outputs": [TensorSpec("y", shape=()).fields()],
     "open": False,
     "timings": {"load": 0.5},
 }
@@ -21,15 +22,31 @@ def test_a_good_interface_passes() -> None:
     assert checked_interface(GOOD) is GOOD
 
 
+def test_a_description_crosses_as_it_is() -> None:
+    for spec in (
+        TensorSpec("x", "float32", ("batch", 3, None)),
+        TensorSpec("y", required=False),
+        TensorSpec("z", "", ()),
+    ):
+        assert TensorSpec.of(spec.fields()) == spec
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"inputs": ["x"]},
         {"inputs": [{"required": True}]},
-        {"inputs": [{"name": 3, "required": True}]},
-        {"inputs": [{"name": "x", "required": 1}]},
+        {"inputs": [{**TENSOR, "name": 3}]},
+        {"inputs": [{**TENSOR, "required": 1}]},
+        {"inputs": [{**TENSOR, "dtype": None}]},
+        {"inputs": [{**TENSOR, "shape": 3}]},
+        {"inputs": [{**TENSOR, "shape": [1.5]}]},
+        {"inputs": [{**TENSOR, "shape": [-1]}]},
+        {"inputs": [{**TENSOR, "shape": [True]}]},
+        {"inputs": [{**TENSOR, "shape": [None] * 65}]},
+        {"inputs": [{**TENSOR, "more": 1}]},
         {"inputs": [{"name": "x"}]},
-        {"outputs": [{"name": None}]},
+        {"outputs": [{**TENSOR, "name": None}]},
         {"outputs": [[]]},
         {"timings": {"load": "soon"}},
     ],
