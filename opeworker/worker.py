@@ -14,7 +14,7 @@ from typing import Any
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.opeworker import backends, context, failure, guard, logs, stdio
-from isopod.opeworker.activate import activate
+from isopod.opeworker.activate import activate, add_folder
 from isopod.opeworker.link import Link
 
 __all__ = ["context", "run"]
@@ -22,11 +22,11 @@ __all__ = ["context", "run"]
 LOAD_FAILED, BROKEN = 120, 121  # exit codes of ours, explained by name in a crash report
 
 
-def run(control: int, parent: int, lifeline: int) -> None:
+def run(control: int, lifeline: int) -> None:
     """Everything that this process does. Ends the process."""
     started = time.monotonic_ns()
     stdio.line_buffer()
-    guard.hold(parent, lifeline)
+    guard.hold(lifeline)
     code = BROKEN
     try:
         link = Link(control)
@@ -76,7 +76,8 @@ def _load(link: Link, order: dict[str, Any]) -> tuple[Any, Any, dict[str, float]
     target = order["target"]
     if not isinstance(target.get("attribute"), str):
         raise ProtocolError("the target of a load message has the wrong form")
-    activate(order["environment"], str(target.get("folder") or ""))
+    activate(order["environment"])
+    add_folder(str(target.get("folder") or ""))
     active = time.monotonic_ns()
     try:
         from isopod.opeworker.serve import Server

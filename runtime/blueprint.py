@@ -25,7 +25,8 @@ class Blueprint:
     ``order`` is what the worker is told then.
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
-    for as long as there can be workers.
+    for as long as there can be workers. ``start`` is how they come to be (see ``starter``), ``warm`` what a template of
+    theirs imports.
     """
 
     target: str
@@ -35,6 +36,8 @@ class Blueprint:
     load_timeout: float
     origin: Origin
     hold: Hold | None
+    start: str = "spawn"
+    warm: tuple[str, ...] = ()
 
     @classmethod
     def draw(
@@ -47,6 +50,7 @@ class Blueprint:
         memory_limit: int,
         load_timeout: float,
         threads: Threads | None = None,
+        start: str = "spawn",
     ) -> Blueprint:
         """Raises ``SpecError`` where the load arguments cannot be sent."""
         _check_arguments(name, arguments)
@@ -59,7 +63,10 @@ class Blueprint:
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
-        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold)
+        return cls(
+            str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold, start,
+            prepared.warm,
+        )  # fmt: skip
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""

@@ -21,6 +21,7 @@ from isopod.runtime.model import Model
 from isopod.runtime.resources import Threads, affinity, thread_counts
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
+from isopod.runtime.starter import Start, start_named
 from isopod.runtime.target import Target
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
@@ -47,6 +48,7 @@ def load(
     max_rss: int | None = None,
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
+    start: Start = "spawn",
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -71,6 +73,11 @@ def load(
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
     such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
 
+    ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
+    environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, and what
+    the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
+    workers are spawned.
+
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
 
@@ -84,10 +91,13 @@ def load(
     with _told_of(label):
         _check_limits(timeout, load_timeout, grace, memory_limit)
         where = _environment(env, python)
+        way = start_named(start)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
         policy, patience = restart or Restart(), min(grace, FOREVER)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+    source = Source(
+        label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, way, on_event
+    )
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:

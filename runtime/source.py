@@ -11,6 +11,7 @@ from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
 from isopod.runtime.resources import Threads
+from isopod.runtime.starter import Start
 from isopod.runtime.target import Target
 
 
@@ -28,6 +29,7 @@ class Source:
     memory_limit: int
     load_timeout: float
     threads: Threads | None = None
+    start: Start = "spawn"
     on_event: Callable[[BuildEvent], None] | None = None
 
     def changed(
@@ -60,6 +62,7 @@ class Source:
             memory_limit=self.memory_limit,
             load_timeout=self.load_timeout,
             threads=self.threads,
+            start=self.start,
         )
 
 

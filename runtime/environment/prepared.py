@@ -30,7 +30,7 @@ class Prepared:
     ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
     worker takes on once ``site_dirs`` are active. It runs with ``variables``, and without the application's ``unset``.
     ``key`` names it in the cache, None for an existing environment; ``cached`` is False only for the caller who built
-    it. ``hold`` keeps it from being removed, until it is released.
+    it. ``hold`` keeps it from being removed, until it is released. ``warm`` is what a template of it imports.
     """
 
     python: Path
@@ -43,6 +43,7 @@ class Prepared:
     cached: bool
     unset: tuple[str, ...] = ()
     hold: Hold | None = None
+    warm: tuple[str, ...] = ()
 
 
 def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, store: Store | None = None) -> Prepared:
@@ -65,6 +66,7 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             key=None,
             cached=True,
             unset=tuple(env.unset),
+            warm=tuple(env.warm),
         )
     plan = plan_of(env)
     interpreter = plan.interpreter
@@ -87,6 +89,7 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
         cached=cached,
         unset=tuple(env.unset),
         hold=held,
+        warm=tuple(env.warm),
     )
 
 
