@@ -9,6 +9,10 @@ of ours is installed in a model's environment, and nothing of the application is
 
 from __future__ import annotations
 
+import time
+
+BEGAN = time.monotonic_ns()  # before anything of ours: what went before it was the interpreter's own
+
 import faulthandler
 import importlib
 import importlib.machinery
@@ -35,7 +39,7 @@ def main() -> None:
     # For a model, `import isopod` gives just this one door.
     root.worker = worker.context  # type: ignore[attr-defined]
     sys.modules["isopod.worker"] = worker.context
-    worker.run(control, parent, lifeline)
+    worker.run(control, parent, lifeline, BEGAN)
 
 
 def _import_worker(bytecode: str) -> types.ModuleType:

@@ -18,6 +18,7 @@ from isopod.ipc.errors import WorkerUnavailable as WorkerUnavailable
 from isopod.runtime.circuit import Restart as Restart
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env
+from isopod.runtime.environment import Threads as Threads
 from isopod.runtime.health import Health as Health
 from isopod.runtime.health import WorkerHealth as WorkerHealth
 from isopod.runtime.loading import health as health
@@ -25,5 +26,4 @@ from isopod.runtime.loading import load as load
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.report import CrashReport as CrashReport
-from isopod.runtime.resources import Threads as Threads
 from isopod.runtime.stats import Stats as Stats

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class WorkerProcess:
     faults: int
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
     inherited_peak: int  # kilobytes; see ``reap``
+    spawned_ns: int = 0  # on CLOCK_MONOTONIC, which the worker reads, too
     end_reason: str = field(default="")
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -159,6 +161,7 @@ def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> 
         ]
         command += [str(theirs.fileno()), str(faults_w), str(os.getpid()), str(folder_of("ipc")), str(bytecode)]
         command += [str(lifeline_r)]
+        began = time.monotonic_ns()
         try:
             popen = subprocess.Popen(
                 command,
@@ -174,7 +177,7 @@ def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> 
         failed.callback(popen.wait)
         failed.callback(popen.kill)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak)
+        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak, began)
         _running.add(process)
         failed.pop_all()
         return process

@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Callable, Sequence
 
@@ -24,6 +25,7 @@ class PythonModel:
     def __init__(self, target: dict[str, Any], arguments: dict[str, Any], threads: Sequence[int] = ()) -> None:
         attribute = str(target["attribute"])
         module = _import(str(target.get("file") or ""), str(target.get("module") or ""))
+        self.imported_ns = time.monotonic_ns()  # what follows is the constructor's time
         set_torch_threads(threads)
         self._callable = _make(_find(module, attribute), attribute, arguments)
         self.inputs, self.open = _signature(self._callable, attribute)
