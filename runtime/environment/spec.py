@@ -164,6 +164,7 @@ class Env:
     ) -> Env:
         """Use what is there: a virtual environment, a conda or pixi prefix, or an interpreter. It is never modified.
 
+        What Python may add is bytecode, as for anybody who runs it; none if ``sys.dont_write_bytecode`` is set here.
         Whether it is there is looked at by ``prepare``, not here. ``warm`` is for a process that workers are forked
         from; nothing is imported ahead of it.
         """
