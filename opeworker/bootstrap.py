@@ -9,6 +9,10 @@ ours is installed in a model's environment, and nothing of the application is on
 
 from __future__ import annotations
 
+import time
+
+BEGAN = time.monotonic_ns()  # before anything of ours: what went before it was the interpreter's own
+
 import faulthandler
 import importlib
 import importlib.machinery
@@ -32,10 +36,11 @@ def main() -> None:
     # For a model, `import isopod` gives just this one door.
     root.worker = worker.context  # type: ignore[attr-defined]
     sys.modules["isopod.worker"] = worker.context
+    began = BEGAN
     if role == "template":
-        ends = _import_ours("template", bytecode).run(control, faults, lifeline)
+        ends, began = _import_ours("template", bytecode).run(control, faults, lifeline)
         control, lifeline = ends.control, ends.lifeline
-    worker.run(control, lifeline)
+    worker.run(control, lifeline, began)
 
 
 def _import_ours(name: str, bytecode: str) -> types.ModuleType:

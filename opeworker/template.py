@@ -22,8 +22,9 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections import deque
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from isopod.ipc import channel, protocol
 from isopod.ipc.errors import ProtocolError
@@ -46,8 +47,11 @@ class Ends(NamedTuple):
     lifeline: int
 
 
-def run(control: int, faults: int, lifeline: int) -> Ends:
-    """Serve until the parent is gone, which ends this process. Returns in each forked worker, as a clean process."""
+def run(control: int, faults: int, lifeline: int) -> Tuple[Ends, int]:
+    """Serve until the parent is gone, which ends this process.
+
+    Returns in each forked worker, as a clean process, with the moment at which it began.
+    """
     stdio.line_buffer()
     guard.hold(lifeline, forks_follow=False)
     guard.name_process("template")
@@ -57,10 +61,11 @@ def run(control: int, faults: int, lifeline: int) -> Ends:
     except Exception as error:  # goes to stderr, and so to the log; the parent sees the exit
         failure.excepthook_lines(error)
         os._exit(1)
+    began = time.monotonic_ns()
     for descriptor in (faults, lifeline):
         os.close(descriptor)
     _settle_in(ends)
-    return ends
+    return ends, began
 
 
 class _Template:

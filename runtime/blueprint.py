@@ -13,9 +13,8 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
-from isopod.runtime.environment import Hold, Prepared
+from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
-from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.target import Target
 
 
@@ -52,8 +51,9 @@ class Blueprint:
         threads: Threads | None = None,
         start: str = "spawn",
     ) -> Blueprint:
-        """Raises ``SpecError`` where the load arguments cannot be sent."""
+        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent."""
         _check_arguments(name, arguments)
+        threads = threads or prepared.threads
         activation: dict[str, Any] = {
             "sites": [str(path) for path in prepared.site_dirs],
             "prefix": str(prepared.prefix),

@@ -214,7 +214,7 @@ class Fleet:
             self._launches.remove(launch)
             launch.over()
             self.interface = Interface(session.name, session.interface)
-            self.start_times = {**session.interface["timings"], "total": launch.seconds}
+            self.start_times = launch.parts(session)
             self._circuit.ready()
             if not self._founding:
                 self.restarts += 1

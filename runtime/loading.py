@@ -13,12 +13,12 @@ from isopod.runtime.calls import FOREVER, check_seconds
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
-from isopod.runtime.environment import BuildEvent, Env
+from isopod.runtime.environment import BuildEvent, Env, Threads, thread_counts
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
-from isopod.runtime.resources import Threads, affinity, thread_counts
+from isopod.runtime.resources import affinity
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
@@ -71,7 +71,7 @@ def load(
 
     A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
-    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
+    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
 
     ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
     environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, and what

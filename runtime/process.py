@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class WorkerProcess:
     stderr: int
     faults: int
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
+    spawned_ns: int = 0  # when it was asked for, on CLOCK_MONOTONIC, which the worker reads, too
     pid: int = 0
     pidfd: int = -1
     adopted: bool = False
@@ -185,7 +187,7 @@ def both_ends() -> Iterator[tuple[WorkerProcess, tuple[int, ...]]]:
         always.callback(os.close, lifeline_r)
         failed.callback(os.close, lifeline)
         (stdout, _), (stderr, _), (faults, _) = pipes
-        process = WorkerProcess(ours, stdout, stderr, faults, lifeline)
+        process = WorkerProcess(ours, stdout, stderr, faults, lifeline, time.monotonic_ns())
         _running.add(process)
         failed.callback(_running.discard, process)
         yield process, (theirs.fileno(), *(write for _, write in pipes), lifeline_r)

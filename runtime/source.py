@@ -9,8 +9,7 @@ from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
-from isopod.runtime.resources import Threads
+from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
 from isopod.runtime.starter import Start
 from isopod.runtime.target import Target
 

@@ -20,7 +20,7 @@ from application import Application, gone
 from prefixes import prefix_with
 
 import isopod
-from isopod import Env, ModelError, SpecError, WorkerCrashed, WorkerTimeout
+from isopod import CrashReport, Env, ModelError, SpecError, WorkerCrashed, WorkerTimeout
 from isopod.runtime.environment import prepare
 
 GUARD = 30.0  # seconds: a hang guard
@@ -126,7 +126,7 @@ def test_workers_outlive_their_template_and_the_next_one_has_another(forked: iso
     assert forked()["pid"] == before["pid"]
     with pytest.raises(WorkerCrashed, match=f"pid {before['pid']}") as caught:
         forked(do="fault")
-    assert caught.value.report is not None
+    assert isinstance(caught.value.report, CrashReport)
     assert caught.value.report.status is None  # whoever took the orphan in has its status
     assert forked()["parent"] not in (before["parent"], os.getpid())
 
