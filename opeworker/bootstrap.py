@@ -35,7 +35,7 @@ def main() -> None:
     # For a model, `import isopod` gives just this one door.
     root.worker = worker.context  # type: ignore[attr-defined]
     sys.modules["isopod.worker"] = worker.context
-    worker.run(control, parent, lifeline)
+    worker.run(control, parent, lifeline, faults, [ipc, here])
 
 
 def _import_worker(bytecode: str) -> types.ModuleType:

@@ -1,21 +1,25 @@
 """The life of a worker, from a clean process to the last answer. The order of its steps is what makes it safe.
 
-Hold on to the parent; say hello and map what is shared; start listening; send what is logged; become the model's
-environment; load the model; serve; let it close; say bye. Numpy is imported only once the environment is active, and
-with it whatever of ``ipc`` needs it.
+Hold on to the parent; say hello and map what is shared; lock, and wait until the parent has seen that it holds; start
+listening; send what is logged; become the model's environment; load the model; serve; let it close; say bye. Until the
+lock there is one thread. Numpy is imported only once the environment is active, and with it whatever of ``ipc`` needs
+it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, List
 
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.opeworker import context, failure, guard, logs, stdio
+from isopod.opeworker import context, failure, logs, stdio
 from isopod.opeworker.activate import activate
 from isopod.opeworker.backends.python import PythonModel
+from isopod.opeworker.guard import hold, limits
+from isopod.opeworker.guard.lock import lock
+from isopod.opeworker.guard.native import Unavailable
 from isopod.opeworker.link import Link
 
 __all__ = ["context", "run"]
@@ -23,15 +27,16 @@ __all__ = ["context", "run"]
 LOAD_FAILED, BROKEN = 120, 121  # exit codes of ours, explained by name in a crash report
 
 
-def run(control: int, parent: int, lifeline: int) -> None:
-    """Everything that this process does. Ends the process."""
+def run(control: int, parent: int, lifeline: int, faults: int, own: List[str]) -> None:
+    """Everything that this process does. Ends the process. ``own`` are the folders of our two packages."""
     started = time.monotonic_ns()
     stdio.line_buffer()
-    guard.hold(parent, lifeline)
+    hold.hold(parent, lifeline)
+    limits.close_all_but((control, lifeline, faults))
     code = BROKEN
     try:
         link = Link(control)
-        code = _live(link, started)
+        code = _live(link, started, own)
     except BaseException as error:  # goes to stderr, and from there into the crash report; the parent sees the exit
         failure.excepthook_lines(error)
     stdio.flush()
@@ -39,12 +44,19 @@ def run(control: int, parent: int, lifeline: int) -> None:
     os._exit(code)
 
 
-def _live(link: Link, started: int) -> int:
+def _live(link: Link, started: int, own: List[str]) -> int:
     order = link.connect()
+    attached = time.monotonic_ns()
+    hold.name_process(order.fields["name"])
+    try:
+        done = lock(order.fields, own)
+    except Unavailable as error:
+        return _fail(link, "sandbox", error)
+    locked = time.monotonic_ns()
+    link.send("guarded", done=done)
+    link.await_proceed()  # the application looks for itself, and no code of the model runs before it has
     link.listen()
     logs.install(link.outgoing, order.fields["log_level"])
-    guard.name_process(order.fields["name"])
-    attached = time.monotonic_ns()
     try:
         server, model, timings = _load(link, order.fields)
     except SpecError as error:
@@ -53,7 +65,7 @@ def _live(link: Link, started: int) -> int:
         return _fail(link, "environment", error.__cause__ or error)
     except BaseException as error:  # goes to the caller of load(), as ModelError; SystemExit too
         return _fail(link, "model", error)
-    timings["attach"] = (attached - started) / 1e9
+    timings.update(attach=(attached - started) / 1e9, lock=(locked - attached) / 1e9)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=link.abandon)
         os.register_at_fork(after_in_child=server.let_go_after_fork)

@@ -26,4 +26,6 @@ from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.report import CrashReport as CrashReport
 from isopod.runtime.resources import Threads as Threads
+from isopod.runtime.sandbox import Sandbox as Sandbox
+from isopod.runtime.sandbox import SandboxReport as SandboxReport
 from isopod.runtime.stats import Stats as Stats

@@ -151,7 +151,7 @@ class Fleet:
             self._launches.append(launch)
             self.crew.spawner.order(
                 self.blueprint.python,
-                self.blueprint.variables,
+                self.blueprint.environ(),
                 self._cpus_for(seat),
                 functools.partial(self._spawned, launch),
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import FOREVER, check_seconds
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deadlines import GRACE
@@ -19,6 +20,8 @@ from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.resources import Threads, affinity, thread_counts
+from isopod.runtime.sandbox import LIMITS, Sandbox
+from isopod.runtime.sandbox import sandbox as sandbox_of
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.target import Target
@@ -47,6 +50,7 @@ def load(
     max_rss: int | None = None,
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
+    sandbox: str | Sandbox = LIMITS,
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -71,11 +75,13 @@ def load(
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
     such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
 
+    ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``.
+
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
-    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``. ::
+    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``, ``SandboxUnavailable``. ::
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
@@ -85,11 +91,17 @@ def load(
         _check_limits(timeout, load_timeout, grace, memory_limit)
         where = _environment(env, python)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
-        policy, patience = restart or Restart(), min(grace, FOREVER)
+        policy, patience, box = restart or Restart(), min(grace, FOREVER), sandbox_of(sandbox)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+    wait = min(load_timeout, FOREVER)
+    source = Source(label, found, where, dict(args or {}), memory_limit, wait, box, counts, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
-    deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
+    history = History(folder_for(crash_reports))
+    deployment = Deployment(label, staffing, memory_limit, history, protected=box.strict)
+    return _started(deployment, source, blueprint, timeout)
+
+
+def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None) -> Model:
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)

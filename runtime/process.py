@@ -127,10 +127,10 @@ def read_available(descriptor: int) -> bytes | None:
         return None
 
 
-def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> WorkerProcess:
+def spawn(python: Path, variables: Mapping[str, str], bytecode: Path) -> WorkerProcess:
     """Start a worker on a base interpreter; it keeps our modules' bytecode in the folder ``bytecode``.
 
-    ``variables`` are as in ``child_variables``.
+    ``variables`` are its whole environment.
 
     Raises ``SpecError`` where the interpreter cannot be executed.
     """
@@ -167,7 +167,7 @@ def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> 
                 stderr=stderr_w,
                 pass_fds=(theirs.fileno(), faults_w, lifeline_r),
                 start_new_session=True,
-                env=child_variables(variables),
+                env=variables,
             )
         except OSError as error:
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
@@ -178,16 +178,6 @@ def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> 
         _running.add(process)
         failed.pop_all()
         return process
-
-
-def child_variables(extra: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of a child: ours without what would lead it to the application's Python, and ``extra`` on top.
-
-    None in ``extra`` is a variable that the child does not inherit.
-    """
-    ours = ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "__PYVENV_LAUNCHER__")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in ours}
-    return {name: value for name, value in {**kept, **extra}.items() if value is not None}
 
 
 def folder_of(room: str) -> Path:

@@ -11,6 +11,7 @@ from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
 from isopod.runtime.resources import Threads
+from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.target import Target
 
 
@@ -27,6 +28,7 @@ class Source:
     args: Mapping[str, Any]
     memory_limit: int
     load_timeout: float
+    sandbox: Sandbox
     threads: Threads | None = None
     on_event: Callable[[BuildEvent], None] | None = None
 
@@ -59,6 +61,7 @@ class Source:
             prepared,
             memory_limit=self.memory_limit,
             load_timeout=self.load_timeout,
+            sandbox=self.sandbox,
             threads=self.threads,
         )
 

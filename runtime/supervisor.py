@@ -38,12 +38,12 @@ class Spawner:
     """One thread that starts processes, in the order in which they are asked for."""
 
     def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Path, Mapping[str, str | None], frozenset[int] | None, Then] | None]
+        self._orders: queue.SimpleQueue[tuple[Path, Mapping[str, str], frozenset[int] | None, Then] | None]
         self._orders = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isopod-spawner", daemon=True)
         self._thread.start()
 
-    def order(self, python: Path, variables: Mapping[str, str | None], cpus: frozenset[int] | None, then: Then) -> None:
+    def order(self, python: Path, variables: Mapping[str, str], cpus: frozenset[int] | None, then: Then) -> None:
         """Have a worker started on a base interpreter, on some processors (None: all of ours). Does not wait.
 
         ``then`` is called on the spawner's thread, and may not block.
@@ -60,7 +60,7 @@ class Spawner:
             del order  # it holds a fleet, and must not until the next one comes
 
     @staticmethod
-    def _fill(python: Path, variables: Mapping[str, str | None], cpus: frozenset[int] | None, then: Then) -> None:
+    def _fill(python: Path, variables: Mapping[str, str], cpus: frozenset[int] | None, then: Then) -> None:
         made, error = None, None
         try:
             with _on(cpus):

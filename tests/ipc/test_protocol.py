@@ -29,7 +29,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "executable": "/env/bin/python"},
         "memory_limit": 4 << 30,
         "log_level": 20,
+        "sandbox": {"profile": "limits", "limits": {"files": 4096}, "capabilities": [1], "readable": [], "scratch": ""},
     },
+    "guarded": {"done": {"landlock": "version 7", "refused": ["to fork"]}},
+    "proceed": {},
     "ready": {
         "inputs": [{"name": "image", "required": True}],
         "outputs": [],
@@ -116,7 +119,22 @@ def test_the_table_names_only_messages_that_exist_and_ends() -> None:
 
 
 def test_a_whole_life_passes_through_both_sides() -> None:
-    path = ["hello", "attach", "segment", "load", "log", "grow", "segment", "ready", "log", "drain", "log", "bye"]
+    path = [
+        "hello",
+        "attach",
+        "segment",
+        "load",
+        "guarded",
+        "proceed",
+        "log",
+        "grow",
+        "segment",
+        "ready",
+        "log",
+        "drain",
+        "log",
+        "bye",
+    ]
     sides = {CHILD: Conversation(CHILD), PARENT: Conversation(PARENT)}
     for name in path:
         sender = FORMS[name].sender
