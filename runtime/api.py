@@ -27,4 +27,6 @@ from isopod.runtime.loading import load as load
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.report import CrashReport as CrashReport
+from isopod.runtime.sandbox import Sandbox as Sandbox
+from isopod.runtime.sandbox import SandboxReport as SandboxReport
 from isopod.runtime.stats import Stats as Stats

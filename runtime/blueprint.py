@@ -5,6 +5,7 @@ Frozen: replacing a model by a new version is another blueprint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
 from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.variables import worker_variables
 from isopod.runtime.target import Target
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """``python`` is the interpreter that is executed with ``variables`` (None is one that it does not inherit);
-    ``order`` is what the worker is told then.
+    """``python`` is the interpreter that is executed, ``order`` what the worker is told then. ``variables`` come on top
+    of what it inherits (None is one that it does not).
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
     for as long as there can be workers. ``start`` is how they come to be (see ``starter``), ``warm`` what a template of
@@ -32,6 +35,7 @@ class Blueprint:
     python: Path
     variables: Mapping[str, str | None]
     order: LoadOrder
+    sandbox: Sandbox
     load_timeout: float
     origin: Origin
     hold: Hold | None
@@ -48,10 +52,14 @@ class Blueprint:
         *,
         memory_limit: int,
         load_timeout: float,
+        sandbox: Sandbox,
         threads: Threads | None = None,
         start: str = "spawn",
     ) -> Blueprint:
-        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent."""
+        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent, or a
+        sandbox cannot be as it was asked for.
+        """
+        _check_sandbox(name, sandbox, target, start)
         _check_arguments(name, arguments)
         threads = threads or prepared.threads
         activation: dict[str, Any] = {
@@ -60,18 +68,35 @@ class Blueprint:
             "executable": str(prepared.executable),
             "threads": [threads.within, threads.between] if threads else [],
         }
-        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
+        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, sandbox.order(memory_limit))
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
+        origin = Origin.of(prepared)
         return cls(
-            str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold, start,
+            str(target), prepared.python, variables, order, sandbox, load_timeout, origin, prepared.hold, start,
             prepared.warm,
         )  # fmt: skip
+
+    def environ(self) -> dict[str, str]:
+        """The whole environment of a worker that is started now."""
+        return worker_variables(os.environ, self.variables, self.sandbox.profile)
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""
         if self.hold is not None:
             self.hold.release()
+
+
+def _check_sandbox(name: str, sandbox: Sandbox, target: Target, start: str) -> None:
+    if sandbox.strict and start != "spawn":
+        raise SpecError(
+            f"model {name!r}: start={start!r} is for models that you trust; a strict worker is locked before code of "
+            "its environment runs, which a template has run already"
+        )
+    try:
+        sandbox.check_folder(target.file.parent if target.file else None)
+    except SpecError as error:
+        raise SpecError(f"model {name!r}: {error}") from None
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import FOREVER, check_seconds
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deadlines import GRACE
@@ -19,6 +20,8 @@ from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.resources import affinity
+from isopod.runtime.sandbox import LIMITS, Sandbox
+from isopod.runtime.sandbox import sandbox as sandbox_of
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
@@ -49,6 +52,7 @@ def load(
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
     start: Start = "spawn",
+    sandbox: str | Sandbox = LIMITS,
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -78,11 +82,13 @@ def load(
     the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
     workers are spawned.
 
+    ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``.
+
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
-    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``. ::
+    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``, ``SandboxUnavailable``. ::
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
@@ -93,13 +99,17 @@ def load(
         where = _environment(env, python)
         way = start_named(start)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
-        policy, patience = restart or Restart(), min(grace, FOREVER)
+        policy, patience, box = restart or Restart(), min(grace, FOREVER), sandbox_of(sandbox)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(
-        label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, way, on_event
-    )
+    wait = min(load_timeout, FOREVER)
+    source = Source(label, found, where, dict(args or {}), memory_limit, wait, box, counts, way, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
-    deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
+    history = History(folder_for(crash_reports))
+    deployment = Deployment(label, staffing, memory_limit, history, protected=box.strict)
+    return _started(deployment, source, blueprint, timeout)
+
+
+def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None) -> Model:
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)

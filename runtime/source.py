@@ -10,6 +10,7 @@ from typing import Any
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
+from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.starter import Start
 from isopod.runtime.target import Target
 
@@ -27,6 +28,7 @@ class Source:
     args: Mapping[str, Any]
     memory_limit: int
     load_timeout: float
+    sandbox: Sandbox
     threads: Threads | None = None
     start: Start = "spawn"
     on_event: Callable[[BuildEvent], None] | None = None
@@ -60,6 +62,7 @@ class Source:
             prepared,
             memory_limit=self.memory_limit,
             load_timeout=self.load_timeout,
+            sandbox=self.sandbox,
             threads=self.threads,
             start=self.start,
         )
