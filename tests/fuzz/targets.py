@@ -11,7 +11,7 @@ import itertools
 import socket
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -48,11 +48,11 @@ class Wire:
     """A parent with a call in flight, and a child with the same memory. Made once, used for many bytes."""
 
     def __init__(self) -> None:
-        self.process: Any = _Process()
+        self.process = _Process()
         self.mail = Mailboxes(protected=True)
         self.segment = Segment.create(1 << 20, protected=True)
         self.outbox = Segment.create(1 << 20)
-        self.control = Control(self.process, lambda _: None, only_protected=True)
+        self.control = Control(cast("Any", self.process), lambda _: None, only_protected=True)
         self.control._conversation.state = "ready"
         self.index = self.control.index_of(self.segment) or 0
         self.control.give_outbox(self.outbox)
@@ -190,7 +190,7 @@ def seeds(name: str) -> list[bytes]:
             error = {"type": "E", "message": "m", "traceback": "t", "missing": "", "culprit": "model"}
             found.append(records.encode(records.RAISED, 7, (0, 1, 2, 3), [], {"error": error, "held": [0]}))
         return found
-    examples = {
+    examples: dict[str, dict[str, Any]] = {
         "hello": {"version": 2, "pid": 1, "python": "3.7.1"}, "guarded": {"done": {"landlock": "", "refused": []}},
         "ready": {"inputs": [{"name": "x", "required": True}], "outputs": [], "open": False, "timings": {"load": 0.1}},
         "grow": {"nbytes": 4096}, "bye": {}, "attach": {"version": 2}, "segment": {"index": 1, "outbox": False},

@@ -87,10 +87,10 @@ def test_memory_stays_bounded(name: str, wire: Wire) -> None:
     for data in [*bombs, *seeds(name)]:
         assert measured(name, wire, data) < MOST
     for _ in range(50):
-        data = bytearray(chance.choice(seeds(name)))
+        changed = bytearray(chance.choice(seeds(name)))
         for _ in range(4):
-            data[chance.randrange(len(data))] = chance.randrange(256)
-        assert measured(name, wire, bytes(data)) < MOST
+            changed[chance.randrange(len(changed))] = chance.randrange(256)
+        assert measured(name, wire, bytes(changed)) < MOST
 
 
 def test_a_megabyte_of_empty_maps_is_refused() -> None:
