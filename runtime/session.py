@@ -82,6 +82,7 @@ class Session:
         self.crashed = False  # it died, and was not meant to
         self.blameless = False  # it was ended for a reason of the application's own
         self.poisoned = False  # it was killed by a call that had killed another one before
+        self.distrusted = False  # it broke the data protocol: nothing that it wrote is looked at any more
         self.replaced = False  # others have taken its place
         self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
@@ -291,6 +292,7 @@ class Session:
                 self.give_up("Ctrl-C came while its answer was taken in", blameless=True)
             raise
         except Exception as error:  # goes to every caller, as why the worker was ended: they must not wait for ever
+            self.distrusted = True
             what = error if isinstance(error, ProtocolError) else repr(error)
             self.process.kill(f"it broke the data protocol: {what}")
             self.exited.wait()
@@ -338,7 +340,7 @@ class Session:
 
     def _settle_all(self) -> None:
         """The worker is dead: take in what it still answered, then tell everybody else."""
-        while True:
+        while not self.distrusted:
             try:
                 data = self._mail.receiver.drain()
                 if data is None:

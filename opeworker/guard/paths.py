@@ -20,6 +20,7 @@ SYSTEM = (
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems",
     "/proc/sys/vm/overcommit_memory",
     "/proc/self/maps", "/proc/self/status", "/proc/self/stat", "/proc/self/statm", "/proc/self/cgroup",
+    "/proc/self/cmdline",  # TensorFlow 2.12 ends the process where it cannot be read
     "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
 # Where the interpreter is the system's own, its prefix is everything that is installed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Sandbox:
 
     profile: str = LIMITS
     scratch: int = 0
-    readable: tuple[str, ...] = ()
+    readable: Sequence[str | os.PathLike[str]] = ()
     max_files: int = 4096
     max_file_size: int = 16 << 30
     address_space: int | None = None
@@ -49,7 +49,7 @@ class Sandbox:
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
             raise SpecError(f"there is no sandbox {self.profile!r}; there are {', '.join(map(repr, PROFILES))}")
-        if isinstance(self.readable, str | os.PathLike) or not isinstance(self.readable, Iterable):
+        if isinstance(self.readable, str | bytes) or not isinstance(self.readable, Sequence):
             raise SpecError(f"readable is a list of paths, not {self.readable!r}")
         object.__setattr__(self, "readable", tuple(os.path.abspath(os.fspath(path)) for path in self.readable))
         self._check_numbers()
@@ -61,7 +61,7 @@ class Sandbox:
             raise SpecError("readable=['/'] is everything; name the folders that the model needs")
         missing = [path for path in self.readable if not os.path.exists(path)]
         if missing:
-            raise SpecError(f"readable names {missing[0]}, which does not exist")
+            raise SpecError(f"readable names {os.fspath(missing[0])}, which does not exist")
 
     def _check_numbers(self) -> None:
         least = {"scratch": 0, "max_files": 64, "max_file_size": 0, "address_space": 256 * _MIB}
@@ -98,7 +98,7 @@ class Sandbox:
             "profile": self.profile,
             "limits": self.limits(memory_limit),
             "capabilities": list(self.kept_capabilities),
-            "readable": list(self.readable),
+            "readable": [os.fspath(path) for path in self.readable],
             "scratch": "",
         }
 
