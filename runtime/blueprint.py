@@ -24,8 +24,8 @@ class Blueprint:
     """``python`` is the interpreter that is executed with ``variables`` (None is one that it does not inherit);
     ``order`` is what the worker is told then.
 
-    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
-    for as long as there can be workers.
+    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``holds`` are on the
+    environment and on a pod's files, for as long as there can be workers.
     """
 
     target: str
@@ -34,7 +34,7 @@ class Blueprint:
     order: LoadOrder
     load_timeout: float
     origin: Origin
-    hold: Hold | None
+    holds: tuple[Hold, ...]
 
     @classmethod
     def draw(
@@ -47,6 +47,7 @@ class Blueprint:
         memory_limit: int,
         load_timeout: float,
         threads: Threads | None = None,
+        pod: Hold | None = None,
     ) -> Blueprint:
         """Raises ``SpecError`` where the load arguments cannot be sent."""
         _check_arguments(name, arguments)
@@ -59,12 +60,13 @@ class Blueprint:
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
-        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold)
+        holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
+        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), holds)
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""
-        if self.hold is not None:
-            self.hold.release()
+        for hold in self.holds:
+            hold.release()
 
 
 def _check_arguments(name: str, arguments: dict[str, Any]) -> None:

@@ -9,21 +9,18 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
-from isopod.runtime.calls import FOREVER, check_seconds
+from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
-from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import BuildEvent, Env
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
+from isopod.runtime.options import Options
 from isopod.runtime.resources import Threads, affinity, thread_counts
-from isopod.runtime.source import Source, environment
+from isopod.runtime.source import Source, designated, environment, limits
 from isopod.runtime.staffing import Recycle, Staffing
-from isopod.runtime.target import Target
-
-DEFAULT_MEMORY_LIMIT = 4 << 30
 
 
 def load(
@@ -34,12 +31,12 @@ def load(
     args: Mapping[str, Any] | None = None,
     name: str | None = None,
     timeout: float | None = None,
-    load_timeout: float = 300.0,
-    grace: float = GRACE,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
-    workers: int = 1,
-    standby: int = 0,
-    retries: int = 0,
+    load_timeout: float | None = None,
+    grace: float | None = None,
+    memory_limit: int | None = None,
+    workers: int | None = None,
+    standby: int | None = None,
+    retries: int | None = None,
     restart: Restart | None = None,
     max_waiting: int | None = None,
     max_calls: int | None = None,
@@ -53,10 +50,15 @@ def load(
     """Load a model into a process of its own, and return once it is ready to be called.
 
     ``target`` is ``"path/to/model.py:Name"`` or ``"package.module:Name"``: a function that takes its inputs by
-    keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
+    keyword, or a class whose instances do (made with ``args``, plain values: numbers, text, lists, dicts). Or it
+    is the path of a pod, a folder or a zip (of ``isopod.pack``, or Neuropod's): it says its environment and limits.
+
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
     (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
+
+    What is None here is as the pod says, and else: ``load_timeout`` 300, ``grace`` 1, ``memory_limit`` 4 GiB, one
+    worker, no standby, no retries, and no other limit.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -79,21 +81,30 @@ def load(
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
-    found = Target.parse(target)
+    asked = {
+        "timeout": timeout, "load_timeout": load_timeout, "grace": grace, "memory_limit": memory_limit,
+        "workers": workers, "standby": standby, "retries": retries, "max_waiting": max_waiting,
+        "max_calls": max_calls, "max_age": max_age, "max_rss": max_rss, "threads": threads,
+    }  # fmt: skip
+    found = designated(target)
     label = name or found.name
     with _told_of(label):
-        _check_limits(timeout, load_timeout, grace, memory_limit)
+        options = Options.of(asked, limits(found))
         where = _environment(env, python)
-        recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
-        policy, patience = restart or Restart(), min(grace, FOREVER)
-        staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+        recycle = Recycle(options.max_rss, options.max_calls, options.max_age)
+        places, counts = affinity(cpus, options.workers), thread_counts(options.threads)
+        staffing = Staffing(
+            options.workers, options.standby, options.retries, options.max_waiting, options.patience, places,
+            restart or Restart(), recycle,
+        )  # fmt: skip
+    patience = min(options.load_timeout, FOREVER)
+    source = Source(label, found, where, dict(args or {}), options.memory_limit, patience, counts, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
-    deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
+    deployment = Deployment(label, staffing, options.memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)
-        model = Model(deployment, source, timeout)
+        model = Model(deployment, source, options.timeout)
         failed.pop_all()  # from here on the model closes it, when it is let go
     return supervisor.register(model)
 
@@ -105,15 +116,6 @@ def _told_of(label: str) -> Iterator[None]:
         yield
     except SpecError as error:
         raise SpecError(f"model {label!r}: {error}") from None
-
-
-def _check_limits(timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:
-    if timeout is not None:
-        check_seconds(timeout, "timeout")
-    check_seconds(load_timeout, "load_timeout")
-    check_seconds(grace, "grace", zero=True)
-    if memory_limit < 1 << 20:
-        raise SpecError(f"a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
 
 
 def _environment(env: Env | str | os.PathLike[str] | None, python: str | os.PathLike[str] | None) -> Env | None:

@@ -19,7 +19,8 @@ class Target:
     For ``python``: a callable (``attribute``) in a Python file, or in a module of the model's environment. For the
     others: ``path``, a file or a folder in the framework's own format. ``ops`` are libraries of custom operations,
     loaded before the model; ``options`` are the backend's own. ``inputs`` and ``outputs`` are what a package declares,
-    None where only the model itself can say it.
+    None where only the model itself can say it. With ``pod``, a package on disk, only ``attribute``, its name, is known
+    yet: the rest is in it, and is read each time that it is loaded.
     """
 
     attribute: str = ""
@@ -31,6 +32,7 @@ class Target:
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[TensorSpec, ...] | None = None
     outputs: tuple[TensorSpec, ...] | None = None
+    pod: Path | None = None
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str]) -> Target:
@@ -52,6 +54,8 @@ class Target:
     @property
     def name(self) -> str:
         """What the model is called, unless the caller gives it a name."""
+        if self.pod is not None:
+            return self.attribute
         return self.attribute.rpartition(".")[2] if self.path is None else self.path.stem
 
     def fields(self) -> dict[str, Any]:
@@ -70,7 +74,9 @@ class Target:
         }
 
     def __str__(self) -> str:
-        return f"{self.file or self.module}:{self.attribute}" if self.path is None else str(self.path)
+        if self.path is None and self.pod is None:
+            return f"{self.file or self.module}:{self.attribute}"
+        return str(self.path or self.pod)
 
 
 def _described(specs: tuple[TensorSpec, ...] | None) -> list[dict[str, Any]] | None:

@@ -41,7 +41,7 @@ class Order(NamedTuple):
     threads: Sequence[int] = ()
 
 
-_BACKENDS = frozenset(("python",))
+_BACKENDS = frozenset(("neuropod_python", "python"))
 
 
 def load(order: Order) -> Loaded:
