@@ -17,6 +17,7 @@ from isopod.runtime.api import (
     CrashReport,
     Env,
     EnvironmentBuildError,
+    Example,
     Health,
     InternalError,
     IsopodError,
@@ -39,6 +40,7 @@ from isopod.runtime.api import (
     errors,
     health,
     load,
+    pack,
 )
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "CrashReport",
     "Env",
     "EnvironmentBuildError",
+    "Example",
     "Health",
     "InternalError",
     "IsopodError",
@@ -70,4 +73,5 @@ __all__ = [
     "errors",
     "health",
     "load",
+    "pack",
 ]
