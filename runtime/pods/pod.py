@@ -108,6 +108,8 @@ def open_pod(place: Path) -> Pod:
 
     Raises ``SpecError`` where it is not as it was packed, ``EnvironmentBuildError`` where it cannot be unpacked.
     """
+    if not place.exists():
+        raise SpecError(f"there is no pod {place}")
     if not place.is_dir():
         unpacked = cache.had(place)
         says = config.read(Folder(unpacked.folder))

@@ -66,14 +66,15 @@ def dtype_name(dtype: Any) -> str:
         found = np.dtype(dtype)
     except TypeError:
         return str(dtype)
-    return _STRING if found.kind in "UOT" else found.name
+    return _STRING if found.kind in "UT" else found.name
 
 
 def of_value(name: str, value: Any) -> TensorSpec:
     """What can be said of an input or output from one value of it: its dtype, and its rank with any size."""
     array = np.asarray(value)
-    dtype = dtype_name(array.dtype)
-    return TensorSpec(name, TEXT if dtype == _STRING else dtype, (None,) * array.ndim)
+    # of objects only text can cross; what else is in an array of them is refused when it is sent
+    dtype = TEXT if array.dtype.kind in "UOT" else dtype_name(array.dtype)
+    return TensorSpec(name, dtype, (None,) * array.ndim)
 
 
 def _read_one(entry: object, where: str, required: bool) -> TensorSpec:
