@@ -8,12 +8,16 @@
 ``segment`` and ``forget`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment``
 or ``refuse``, while loading, ready and draining, and so may ``log`` (child), which nobody answers. A message that the
 table does not allow raises ``ProtocolError`` and changes nothing.
+
+A *template*, a process that only imports and then forks workers, speaks by a table of its own: it says hello, is
+prepared, and answers each ``fork`` with ``forked``, or with ``unfit`` where no worker can come of it any more.
+``reap``, of a dead worker, has no answer.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from typing import Any, Dict, NamedTuple, Tuple
 
 from isopod.ipc import plain
 from isopod.ipc.errors import ProtocolError
@@ -67,6 +71,14 @@ FORMS = {
     "refuse": Form(PARENT, {"nbytes": int}),
     "drain": Form(PARENT, {}),
     "bye": Form(CHILD, {}),
+    # To a template, and from it.
+    "prepare": Form(PARENT, {"version": int, "environment": dict}),
+    # Modules to be imported first, and those that a file imports; processors, none for all; the worker's ends of its
+    # channel, its output, its errors, its stacks, and its lifeline.
+    "fork": Form(PARENT, {"modules": list, "file": str, "cpus": list}, 5),
+    "forked": Form(CHILD, {"pid": int, "skipped": dict}),
+    "unfit": Form(CHILD, {"reason": str}),
+    "reap": Form(PARENT, {"pid": int}),
 }
 
 START, OVER = "spawned", "over"
@@ -102,6 +114,18 @@ TRANSITIONS = {
     ("over", "refuse"): "over",
 }
 
+TEMPLATE_TRANSITIONS = {
+    ("spawned", "hello"): "greeted",
+    ("greeted", "prepare"): "ready",
+    ("ready", "fork"): "ready",
+    ("ready", "forked"): "ready",
+    ("ready", "reap"): "ready",
+    ("ready", "unfit"): "unfit",
+    ("unfit", "fork"): "unfit",  # it was on its way
+    ("unfit", "unfit"): "unfit",
+    ("unfit", "reap"): "unfit",
+}
+
 
 class Message(NamedTuple):
     """One control message: a name from ``FORMS`` and its fields."""
@@ -113,9 +137,10 @@ class Message(NamedTuple):
 class Conversation:
     """One side's view of the protocol: checks each message against the form and the state, then moves on."""
 
-    def __init__(self, side: str) -> None:
+    def __init__(self, side: str, table: Dict[Tuple[str, str], str] = TRANSITIONS) -> None:
         self.side = side
         self.state = START
+        self._table = table
         # One thread sends while another receives. Reentrant, for a finaliser or a signal handler may log meanwhile.
         self._turn = threading.RLock()
 
@@ -136,7 +161,7 @@ class Conversation:
         if form.sender != sender:
             raise ProtocolError(f"the {sender} sent {message.name!r}, which is the other side's")
         with self._turn:
-            state = TRANSITIONS.get((self.state, message.name))
+            state = self._table.get((self.state, message.name))
             if state is None:
                 raise ProtocolError(f"the {sender} sent {message.name!r} in state {self.state!r}")
             self.state = state

@@ -1,50 +1,55 @@
 """From exec to a worker under our own names: the first file that a child runs, on a bare ``python -I -S``.
 
-It is given three numbers, the control channel, the pipe for fatal stacks and the parent's process id, two folders,
-``ipc`` and one to keep bytecode in, and the lifeline. It imports what
-it needs of the standard library, before any other folder is on the path, so a model's ``json.py`` or ``queue.py`` can
-harm nothing; then it makes the packages ``isopod.ipc`` and ``isopod.opeworker`` out of the folders they lie in. Nothing
-of ours is installed in a model's environment, and nothing of the application is on this process's path.
+It is given what it is to be, a ``worker`` or a ``template`` of workers; three descriptors: the control channel, the
+pipe for fatal stacks and the lifeline; and two folders, ``ipc`` and one to keep bytecode in. It imports what it needs
+of the standard library, before any other folder is on the path, so a model's ``json.py`` or ``queue.py`` can harm
+nothing; then it makes the packages ``isopod.ipc`` and ``isopod.opeworker`` out of the folders they lie in. Nothing of
+ours is installed in a model's environment, and nothing of the application is on this process's path.
 """
 
 from __future__ import annotations
+
+import time
+
+BEGAN = time.monotonic_ns()  # before anything of ours: what went before it was the interpreter's own
 
 import faulthandler
 import importlib
 import importlib.machinery
 import os
-import signal
 import sys
 import types
 
-STACKS_SIGNAL = signal.SIGRTMAX - 1  # the parent sends it to see where a worker hangs
-
 
 def main() -> None:
-    control, faults, parent = (int(argument) for argument in sys.argv[1:4])
-    ipc, bytecode = sys.argv[4:6]
-    lifeline = int(sys.argv[6])
+    role = sys.argv[1]
+    control, faults, lifeline = (int(argument) for argument in sys.argv[2:5])
+    ipc, bytecode = sys.argv[5:7]
     faulthandler.enable(file=faults, all_threads=True)
-    faulthandler.register(STACKS_SIGNAL, file=faults, all_threads=True)
     here = os.path.dirname(os.path.abspath(__file__))
     _disguise()
     root = _package("isopod", [])
     _package("isopod.ipc", [ipc])
     _package("isopod.opeworker", [here])
-    worker = _import_worker(bytecode)
+    worker = _import_ours("worker", bytecode)
+    faulthandler.register(worker.guard.STACKS_SIGNAL, file=faults, all_threads=True)
     # For a model, `import isopod` gives just this one door.
     root.worker = worker.context  # type: ignore[attr-defined]
     sys.modules["isopod.worker"] = worker.context
-    worker.run(control, parent, lifeline)
+    began = BEGAN
+    if role == "template":
+        ends, began = _import_ours("template", bytecode).run(control, faults, lifeline)
+        control, lifeline = ends.control, ends.lifeline
+    worker.run(control, lifeline, began)
 
 
-def _import_worker(bytecode: str) -> types.ModuleType:
+def _import_ours(name: str, bytecode: str) -> types.ModuleType:
     """Load our own modules, with their bytecode in a folder of ours: where they lie may be read-only, or another
     Python's, and compiling them takes longer than everything else before hello."""
     kept = getattr(sys, "pycache_prefix", None), sys.dont_write_bytecode
     sys.pycache_prefix, sys.dont_write_bytecode = bytecode, False
     try:
-        return importlib.import_module("isopod.opeworker.worker")
+        return importlib.import_module("isopod.opeworker." + name)
     finally:
         sys.pycache_prefix, sys.dont_write_bytecode = kept
 

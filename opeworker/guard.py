@@ -13,19 +13,25 @@ import ctypes
 import fcntl
 import os
 import resource
+import select
 import signal
+
+STACKS_SIGNAL = signal.SIGRTMAX - 1  # the parent sends it to see where a worker hangs
 
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # <linux/prctl.h>
 _F_SETSIG = 10  # <linux/fcntl.h>
 
 
-def hold(parent: int, lifeline: int) -> None:
-    """Set all of it up, in the child, before anything is loaded."""
+def hold(lifeline: int, *, forks_follow: bool = True) -> None:
+    """Set all of it up, in the child, before anything is loaded.
+
+    ``forks_follow``: what this process forks is to end with it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the application's to handle
     library = ctypes.CDLL(None, use_errno=True)
     if not _bind_group(lifeline):
         library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the line above
+    if _is_over(lifeline):  # the parent died before the lines above
         end_group()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core of gigabytes would delay the news of a crash
     try:
@@ -34,7 +40,7 @@ def hold(parent: int, lifeline: int) -> None:
             file.write("500")
     except OSError:
         pass  # not ours to set in this container; nothing depends on it
-    if hasattr(os, "register_at_fork"):
+    if forks_follow and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_set_own_death_signal(library))
 
 
@@ -48,6 +54,12 @@ def _bind_group(lifeline: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _is_over(lifeline: int) -> bool:
+    poll = select.poll()
+    poll.register(lifeline, 0)  # the other end's end is told without being asked for
+    return bool(poll.poll(0))
 
 
 def name_process(name: str) -> None:

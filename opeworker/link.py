@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -60,6 +61,7 @@ class Link:
                 return message
 
     def _attach(self, message: Message) -> None:
+        self.heard_ns = time.monotonic_ns()
         if message.fields["version"] != protocol.VERSION:
             raise ProtocolError(f"the parent speaks version {message.fields['version']} of the protocol")
         inbox, outbox, inbell, outbell = (self._take_descriptor() for _ in range(4))

@@ -8,13 +8,13 @@ with it whatever of ``ipc`` needs it.
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.opeworker import backends, context, failure, guard, logs, stdio
-from isopod.opeworker.activate import activate
+from isopod.opeworker.activate import activate, add_folder
+from isopod.opeworker.laps import Laps
 from isopod.opeworker.link import Link
 
 __all__ = ["context", "run"]
@@ -22,15 +22,16 @@ __all__ = ["context", "run"]
 LOAD_FAILED, BROKEN = 120, 121  # exit codes of ours, explained by name in a crash report
 
 
-def run(control: int, parent: int, lifeline: int) -> None:
-    """Everything that this process does. Ends the process."""
-    started = time.monotonic_ns()
+def run(control: int, lifeline: int, began: int) -> None:
+    """Everything that this process does. ``began`` is when it came to its first line. Ends the process."""
+    laps = Laps(began)
+    laps.lap("import")
     stdio.line_buffer()
-    guard.hold(parent, lifeline)
+    guard.hold(lifeline)
     code = BROKEN
     try:
         link = Link(control)
-        code = _live(link, started)
+        code = _live(link, laps)
     except BaseException as error:  # goes to stderr, and from there into the crash report; the parent sees the exit
         failure.excepthook_lines(error)
     stdio.flush()
@@ -38,26 +39,26 @@ def run(control: int, parent: int, lifeline: int) -> None:
     os._exit(code)
 
 
-def _live(link: Link, started: int) -> int:
+def _live(link: Link, laps: Laps) -> int:
     order = link.connect()
+    laps.lap("hello", link.heard_ns)
     link.listen()
     logs.install(link.outgoing, order.fields["log_level"])
     guard.name_process(order.fields["name"])
-    attached = time.monotonic_ns()
+    laps.lap("attach")
     try:
-        server, model, timings = _load(link, order.fields)
+        server, model = _load(link, order.fields, laps)
     except SpecError as error:
         return _fail(link, "caller", error)
     except _NoNumpy as error:
         return _fail(link, "environment", error.__cause__ or error)
     except BaseException as error:  # goes to the caller of load(), as ModelError; SystemExit too
         return _fail(link, "model", error)
-    timings["attach"] = (attached - started) / 1e9
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=link.abandon)
         os.register_at_fork(after_in_child=server.let_go_after_fork)
     inputs, outputs = ([spec.fields() for spec in specs] for specs in (model.inputs, model.outputs))
-    link.send("ready", inputs=inputs, outputs=outputs, open=model.open, timings=timings)
+    link.send("ready", inputs=inputs, outputs=outputs, open=model.open, timings=laps.seconds)
     server.serve(model)
     try:
         model.close()
@@ -71,23 +72,23 @@ class _NoNumpy(Exception):
     """The environment has no working numpy, which every model's worker needs."""
 
 
-def _load(link: Link, order: dict[str, Any]) -> tuple[Any, Any, dict[str, float]]:
-    began = time.monotonic_ns()
+def _load(link: Link, order: dict[str, Any], laps: Laps) -> tuple[Any, Any]:
     target = order["target"]
     if not isinstance(target.get("attribute"), str):
         raise ProtocolError("the target of a load message has the wrong form")
-    activate(order["environment"], str(target.get("folder") or ""))
-    active = time.monotonic_ns()
+    activate(order["environment"])
+    add_folder(str(target.get("folder") or ""))
+    laps.lap("activate")
     try:
         from isopod.opeworker.serve import Server
     except ImportError as error:
         raise _NoNumpy from error
-    imported = time.monotonic_ns()
     server = Server(link, order["memory_limit"])
-    model = backends.load(backends.Order(target, order["arguments"], order["environment"]["threads"]))
-    loaded = time.monotonic_ns()
-    timings = {"activate": active - began, "numpy": imported - active, "load": loaded - imported}
-    return server, model, {name: value / 1e9 for name, value in timings.items()}
+    laps.lap("numpy")
+    threads = order["environment"]["threads"]
+    model = backends.load(backends.Order(target, order["arguments"], threads, lambda: laps.lap("module")))
+    laps.lap("construct")
+    return server, model
 
 
 def _fail(link: Link, culprit: str, error: BaseException) -> int:

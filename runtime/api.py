@@ -19,6 +19,7 @@ from isopod.ipc.spec import TensorSpec as TensorSpec
 from isopod.runtime.circuit import Restart as Restart
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env
+from isopod.runtime.environment import Threads as Threads
 from isopod.runtime.health import Health as Health
 from isopod.runtime.health import WorkerHealth as WorkerHealth
 from isopod.runtime.loading import health as health
@@ -28,5 +29,4 @@ from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.pods.examples import Example as Example
 from isopod.runtime.pods.packing import pack as pack
 from isopod.runtime.report import CrashReport as CrashReport
-from isopod.runtime.resources import Threads as Threads
 from isopod.runtime.stats import Stats as Stats

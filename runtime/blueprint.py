@@ -13,9 +13,8 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
-from isopod.runtime.environment import Hold, Prepared
+from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
-from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.target import Target
 
 
@@ -25,7 +24,8 @@ class Blueprint:
     ``order`` is what the worker is told then.
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``holds`` are on the
-    environment and on a pod's files, for as long as there can be workers.
+    environment and on a pod's files, for as long as there can be workers. ``start`` is how they come to be (see
+    ``starter``), ``warm`` what a template of theirs imports.
     """
 
     target: str
@@ -35,6 +35,8 @@ class Blueprint:
     load_timeout: float
     origin: Origin
     holds: tuple[Hold, ...]
+    start: str = "spawn"
+    warm: tuple[str, ...] = ()
 
     @classmethod
     def draw(
@@ -47,10 +49,12 @@ class Blueprint:
         memory_limit: int,
         load_timeout: float,
         threads: Threads | None = None,
+        start: str = "spawn",
         pod: Hold | None = None,
     ) -> Blueprint:
-        """Raises ``SpecError`` where the load arguments cannot be sent."""
+        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent."""
         _check_arguments(name, arguments)
+        threads = threads or prepared.threads
         activation: dict[str, Any] = {
             "sites": [str(path) for path in prepared.site_dirs],
             "prefix": str(prepared.prefix),
@@ -61,7 +65,10 @@ class Blueprint:
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
-        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), holds)
+        return cls(
+            str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), holds, start,
+            prepared.warm,
+        )  # fmt: skip
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""

@@ -26,6 +26,7 @@ from isopod.runtime.process import CLOSED, WorkerProcess
 from isopod.runtime.resources import pin
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
+from isopod.runtime.starter import Starter
 
 _FAREWELL = 5.0  # seconds for a process to vanish once it was killed
 # Seconds from a death to the start of another process, where others take the dead one's calls: to start one holds the
@@ -55,6 +56,7 @@ class Fleet:
         self._staffing = staffing
         self._make_session = make_session
         self.crew = supervisor.crew()  # once: at the end of the application, no other one must come of a late event
+        self._starter = Starter(blueprint, self.crew)
         self._died = died
         self._changed = threading.Condition()  # guards everything below
         self._spares: list[Session] = []
@@ -149,12 +151,7 @@ class Fleet:
         for seat in missing:
             launch = Launch(seat)
             self._launches.append(launch)
-            self.crew.spawner.order(
-                self.blueprint.python,
-                self.blueprint.variables,
-                self._cpus_for(seat),
-                functools.partial(self._spawned, launch),
-            )
+            self._starter.order(self._cpus_for(seat), functools.partial(self._spawned, launch))
 
     def _resume(self, *, cooled: bool = False) -> None:
         """On the keeper's thread: a pause is over, or the circuit has been open for long enough."""
@@ -170,7 +167,7 @@ class Fleet:
         return cpus[seat % len(cpus)] if cpus else None
 
     def _spawned(self, launch: Launch, process: WorkerProcess | None, error: Exception | None) -> None:
-        """On the spawner's thread: there is a process, or a reason why there is none."""
+        """On a thread of the crew's: there is a process, or a reason why there is none."""
         with self._changed:
             if process is not None and launch in self._launches:
                 try:
@@ -217,7 +214,7 @@ class Fleet:
             self._launches.remove(launch)
             launch.over()
             self.interface = Interface(session.name, session.interface)
-            self.start_times = {**session.interface["timings"], "total": launch.seconds}
+            self.start_times = launch.parts(session)
             self._circuit.ready()
             if not self._founding:
                 self.restarts += 1
@@ -389,6 +386,7 @@ class Fleet:
     def _part(self) -> None:
         """Let go of whoever made us: both would be garbage in a circle. No process is taken in any more."""
         self._died = self._make_session = _nobody
+        self._starter.close()
         self.blueprint.release()
 
     def let_go_after_fork(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from isopod.runtime import startup
 from isopod.runtime.keeper import Timer
 from isopod.runtime.session import Session
 
@@ -15,12 +16,17 @@ class Launch:
     def __init__(self, seat: int) -> None:
         self.seat = seat
         self.session: Session | None = None
-        self._began = time.monotonic()
+        self.began = time.monotonic()
         self._deadline: Timer | None = None
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
+
+    def parts(self, session: Session) -> dict[str, float]:
+        """Where the time went until now, when its session is ready."""
+        spawned = session.process.spawned_ns / 1e9
+        return startup.parts(session.interface["timings"], ordered=self.began, spawned=spawned, total=self.seconds)
 
     @property
     def sessions(self) -> list[Session]:

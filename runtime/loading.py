@@ -12,15 +12,16 @@ from isopod.runtime import supervisor
 from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deployment import Deployment
-from isopod.runtime.environment import BuildEvent, Env
+from isopod.runtime.environment import BuildEvent, Env, Threads, thread_counts
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.options import Options
-from isopod.runtime.resources import Threads, affinity, thread_counts
+from isopod.runtime.resources import affinity
 from isopod.runtime.source import Source, designated, environment, limits
 from isopod.runtime.staffing import Recycle, Staffing
+from isopod.runtime.starter import Start, start_named
 
 
 def load(
@@ -44,6 +45,7 @@ def load(
     max_rss: int | None = None,
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
+    start: Start = "spawn",
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -71,7 +73,12 @@ def load(
 
     A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
-    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow).
+    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
+
+    ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
+    environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, and what
+    the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
+    workers are spawned.
 
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
@@ -91,6 +98,7 @@ def load(
     with _told_of(label):
         options = Options.of(asked, limits(found))
         where = _environment(env, python)
+        way = start_named(start)
         recycle = Recycle(options.max_rss, options.max_calls, options.max_age)
         places, counts = affinity(cpus, options.workers), thread_counts(options.threads)
         staffing = Staffing(
@@ -98,7 +106,7 @@ def load(
             restart or Restart(), recycle,
         )  # fmt: skip
     patience = min(options.load_timeout, FOREVER)
-    source = Source(label, found, where, dict(args or {}), options.memory_limit, patience, counts, on_event)
+    source = Source(label, found, where, dict(args or {}), options.memory_limit, patience, counts, way, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     deployment = Deployment(label, staffing, options.memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:

@@ -2,12 +2,14 @@
 
 Workers are spawned from one long-lived thread, because a parent-death signal, should one have to serve (see the
 child's ``guard``), follows the thread that spawned it. Everything is created under an exit stack: either a whole
-``WorkerProcess`` comes out, or nothing stays.
+``WorkerProcess`` comes out, or nothing stays. One that a template forks is made in ``template``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
 import resource
 import signal
@@ -15,16 +17,19 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import isopod.ipc
 from isopod.ipc.errors import SpecError
 
-STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's bootstrap
+STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's guard
 _READ_CHUNK = 65_536
+_WHOLE_GROUP = 1 << 2  # PIDFD_SIGNAL_PROCESS_GROUP, <linux/pidfd.h>
 # Reasons to end a worker that are no fault of anybody's: such an end is not reported as a crash.
 CLOSED, GARBAGE, GIVEN_UP, APPLICATION_ENDED, REPLACED = (
     "the model was closed", "its model was garbage", "its load was given up", "the application ended",
@@ -40,22 +45,27 @@ _running: weakref.WeakSet[WorkerProcess] = weakref.WeakSet()
 
 @dataclass(eq=False)
 class WorkerProcess:
-    """A running child. ``pidfd`` is readable once it is dead; ``control`` is our end of its channel."""
+    """A worker and our ends of everything that it shares with us. ``pidfd`` is readable once it is dead.
 
-    popen: subprocess.Popen[bytes]
-    pidfd: int
+    The ends are there first; ``born`` is told which process has the others. ``adopted``: it is no child of ours.
+    """
+
     control: socket.socket
     stdout: int
     stderr: int
     faults: int
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
-    inherited_peak: int  # kilobytes; see ``reap``
+    spawned_ns: int = 0  # when it was asked for, on CLOCK_MONOTONIC, which the worker reads, too
+    pid: int = 0
+    pidfd: int = -1
+    adopted: bool = False
     end_reason: str = field(default="")
+    _reaper: Callable[[], tuple[int | None, int]] | None = field(default=None, repr=False)
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    @property
-    def pid(self) -> int:
-        return self.popen.pid
+    def born(self, pid: int, pidfd: int, reaper: Callable[[], tuple[int | None, int]]) -> None:
+        """There is a process. ``reaper`` is what ``reap`` calls."""
+        self.pid, self.pidfd, self._reaper = pid, pidfd, reaper
 
     def kill(self, reason: str = "") -> None:
         """End it now. The first reason given is the one that is reported."""
@@ -68,22 +78,23 @@ class WorkerProcess:
         self._signal(STACKS_SIGNAL)
 
     def kill_group(self) -> None:
-        """End whatever it forked. Only between its death and ``reap``: until then its number belongs to nobody else."""
+        """End whatever it forked. Between its death and ``reap``: until then its number belongs to nobody else."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.adopted:  # somebody else may have reaped it, so its number proves nothing
+                try:
+                    signal.pidfd_send_signal(self.pidfd, signal.SIGKILL, None, _WHOLE_GROUP)
+                    return
+                except OSError as error:
+                    if error.errno != errno.EINVAL or not _is_zombie(self.pid):  # a kernel before 6.9
+                        return
             os.killpg(self.pid, signal.SIGKILL)
 
     def reap(self) -> tuple[int | None, int]:
-        """(exit status, peak memory in bytes), after its death. The status is None if it was taken by somebody else.
+        """(exit status, peak memory in bytes), after its death.
 
-        A process takes over the peak of the one that it was forked from, so what is not above ours tells nothing: 0.
+        The status is None if it was taken by somebody else, the peak 0 where it is not known.
         """
-        try:
-            _, status, usage = os.wait4(self.pid, 0)
-        except ChildProcessError:
-            self.popen.returncode = 0
-            return None, 0
-        self.popen.returncode = os.waitstatus_to_exitcode(status)
-        return self.popen.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > self.inherited_peak else 0
+        return (None, 0) if self._reaper is None else self._reaper()
 
     def close(self) -> None:
         """Give all descriptors back."""
@@ -101,10 +112,16 @@ class WorkerProcess:
     def _close(self, pidfd: int) -> None:
         _running.discard(self)
         self.control.close()
-        for descriptor in (self.lifeline, pidfd, self.stdout, self.stderr, self.faults):
+        self._close_lifeline()
+        for descriptor in (pidfd, self.stdout, self.stderr, self.faults):
             if descriptor >= 0:
                 os.close(descriptor)
-        self.lifeline = self.stdout = self.stderr = self.faults = -1
+        self.stdout = self.stderr = self.faults = -1
+
+    def _close_lifeline(self) -> None:
+        lifeline, self.lifeline = self.lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
 
     def _signal(self, number: int) -> None:
         # Once put away, the descriptor's number may be that of another worker's: RACE late kill.
@@ -119,6 +136,29 @@ class WorkerProcess:
         self.close()
 
 
+def _is_zombie(pid: int) -> bool:
+    found = stat_of(pid)
+    return found is not None and found.state == b"Z"
+
+
+class Stat(NamedTuple):
+    """Of a process, from proc(5): ``status`` as of ``waitpid``, once it is dead."""
+
+    state: bytes
+    parent: int
+    status: int
+
+
+def stat_of(pid: int) -> Stat | None:
+    """None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Stat(fields[0], int(fields[1]), int(fields[-1]))
+
+
 def read_available(descriptor: int) -> bytes | None:
     """What can be read without waiting; empty at the end, None if there is nothing just now."""
     try:
@@ -127,13 +167,10 @@ def read_available(descriptor: int) -> bytes | None:
         return None
 
 
-def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> WorkerProcess:
-    """Start a worker on a base interpreter; it keeps our modules' bytecode in the folder ``bytecode``.
-
-    ``variables`` are as in ``child_variables``.
-
-    Raises ``SpecError`` where the interpreter cannot be executed.
-    """
+@contextlib.contextmanager
+def both_ends() -> Iterator[tuple[WorkerProcess, tuple[int, ...]]]:
+    """A worker that is not born yet, and its own ends, for as long as the block runs: control channel, output, errors,
+    stacks, lifeline. An exception out of the block closes ours, too."""
     with _changing, contextlib.ExitStack() as failed, contextlib.ExitStack() as always:
         ours, theirs = socket.socketpair()
         failed.callback(ours.close)
@@ -146,38 +183,60 @@ def spawn(python: Path, variables: Mapping[str, str | None], bytecode: Path) -> 
             always.callback(os.close, write)
             os.set_blocking(read, False)
             pipes.append((read, write))
-        (stdout, stdout_w), (stderr, stderr_w), (faults, faults_w) = pipes
         lifeline_r, lifeline = os.pipe()
         always.callback(os.close, lifeline_r)
         failed.callback(os.close, lifeline)
-        command = [
-            str(python),
-            "-I",
-            "-S",
-            *(["-B"] if sys.dont_write_bytecode else []),
-            str(folder_of("opeworker") / "bootstrap.py"),
-        ]
-        command += [str(theirs.fileno()), str(faults_w), str(os.getpid()), str(folder_of("ipc")), str(bytecode)]
-        command += [str(lifeline_r)]
+        (stdout, _), (stderr, _), (faults, _) = pipes
+        process = WorkerProcess(ours, stdout, stderr, faults, lifeline, time.monotonic_ns())
+        _running.add(process)
+        failed.callback(_running.discard, process)
+        yield process, (theirs.fileno(), *(write for _, write in pipes), lifeline_r)
+        failed.pop_all()
+
+
+def spawn(
+    python: Path, variables: Mapping[str, str | None], bytecode: Path, role: Literal["worker", "template"] = "worker"
+) -> WorkerProcess:
+    """Start a worker, or a template of workers, on a base interpreter; our modules' bytecode is kept in ``bytecode``.
+
+    ``variables`` are as in ``child_variables``. Raises ``SpecError`` where the interpreter cannot be executed.
+    """
+    with both_ends() as (process, (control, stdout, stderr, faults, lifeline)):
+        command = [str(python), "-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
+        command += [str(folder_of("opeworker") / "bootstrap.py"), role, str(control), str(faults), str(lifeline)]
+        command += [str(folder_of("ipc")), str(bytecode)]
         try:
             popen = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=stdout_w,
-                stderr=stderr_w,
-                pass_fds=(theirs.fileno(), faults_w, lifeline_r),
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(control, faults, lifeline),
                 start_new_session=True,
                 env=child_variables(variables),
             )
         except OSError as error:
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
-        failed.callback(popen.wait)
-        failed.callback(popen.kill)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        process = WorkerProcess(popen, os.pidfd_open(popen.pid), ours, stdout, stderr, faults, lifeline, peak)
-        _running.add(process)
-        failed.pop_all()
+        try:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            process.born(popen.pid, os.pidfd_open(popen.pid), functools.partial(_reap, popen, peak))
+        except OSError:  # out of descriptors
+            popen.kill()
+            popen.wait()
+            raise
         return process
+
+
+def _reap(popen: subprocess.Popen[bytes], inherited_peak: int) -> tuple[int | None, int]:
+    """A process takes over the peak (in kilobytes) of the one that it was forked from, so what is not above ours tells
+    nothing: 0."""
+    try:
+        _, status, usage = os.wait4(popen.pid, 0)
+    except ChildProcessError:
+        popen.returncode = 0
+        return None, 0
+    popen.returncode = os.waitstatus_to_exitcode(status)
+    return popen.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited_peak else 0
 
 
 def child_variables(extra: Mapping[str, str | None]) -> dict[str, str]:

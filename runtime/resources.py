@@ -1,50 +1,16 @@
-"""Which processors a worker may use, and how many threads its libraries start: settled before it is executed.
-
-Thread pools are sized once, when a library is imported, so a number that comes later comes too late.
-"""
+"""Which processors a worker may use, and how it is moved to others while it runs."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from isopod.ipc.errors import SpecError
 
-# What OpenMP, the BLAS libraries and TensorFlow read. Torch takes its own from OpenMP's; the threads *between* its
-# operations have no variable, so the worker sets them once Torch is imported.
-_WITHIN = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)  # fmt: skip
-_BETWEEN = ("TF_NUM_INTEROP_THREADS",)
-
 Cpus = frozenset[int]
 _logger = logging.getLogger("isopod")
-
-
-@dataclass(frozen=True)
-class Threads:
-    """Threads of a model's libraries: ``within`` one operation (OpenMP, BLAS, intra-op), ``between`` operations
-    (inter-op; 1 if not said). Raises ``SpecError`` for numbers below one.
-    """
-
-    within: int
-    between: int = 1
-
-    def __post_init__(self) -> None:
-        if self.within < 1 or self.between < 1:
-            raise SpecError(f"a worker needs at least one thread of each kind, not {self.within} and {self.between}")
-
-    def variables(self) -> dict[str, str]:
-        return {**dict.fromkeys(_WITHIN, str(self.within)), **dict.fromkeys(_BETWEEN, str(self.between))}
-
-
-def thread_counts(given: int | Threads | None) -> Threads | None:
-    """``threads=4`` is short for ``Threads(4)``."""
-    return Threads(given) if isinstance(given, int) else given
 
 
 def affinity(given: str | Iterable[int] | Sequence[str | Iterable[int]] | None, workers: int) -> tuple[Cpus, ...]:
@@ -104,8 +70,3 @@ def pin(pid: int, cpus: Cpus) -> None:
     except OSError as error:
         # As text: a handler may keep the record, and with a traceback the worker.
         _logger.warning("worker %d could not be moved to processors %s: %s", pid, sorted(cpus), error.strerror)
-
-
-def with_threads(variables: Mapping[str, str], threads: Threads | None) -> Mapping[str, str]:
-    """An environment's own variables win: they are the more particular wish."""
-    return variables if threads is None else {**threads.variables(), **variables}

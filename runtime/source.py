@@ -11,8 +11,8 @@ from typing import Any
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime import pods
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
-from isopod.runtime.resources import Threads
+from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
+from isopod.runtime.starter import Start
 from isopod.runtime.target import Target
 
 
@@ -30,6 +30,7 @@ class Source:
     memory_limit: int
     load_timeout: float
     threads: Threads | None = None
+    start: Start = "spawn"
     on_event: Callable[[BuildEvent], None] | None = None
 
     def changed(
@@ -70,6 +71,7 @@ class Source:
                 memory_limit=self.memory_limit,
                 load_timeout=self.load_timeout,
                 threads=self.threads,
+                start=self.start,
                 pod=None if pod is None else pod.hold,
             )
             failed.pop_all()  # from here on the blueprint has it

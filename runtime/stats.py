@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from isopod.runtime.startup import PARTS
+
 _KEPT = 4096  # latest calls that percentiles are taken over
 
 
@@ -19,15 +21,22 @@ class Latency:
     min_us: float = 0.0
     samples: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.median_us:.0f} µs median, {self.p99_us:.0f} p99, {self.min_us:.0f} least, {self.samples} calls"
+
 
 @dataclass(frozen=True)
 class Stats:
     """A model's figures since it was loaded. Times in seconds or microseconds as named, sizes in bytes.
 
     ``latency`` is what a caller waits, ``compute`` the model's own part of it. ``start`` says where the time of the
-    last worker's start went. ``bytes_copied_in`` were copied on this side to send inputs, ``bytes_copied_out`` on
-    either side to bring outputs back. Shared memory is that of the inputs: arrays that are alive, and calls in
-    flight.
+    last worker's start went, in seconds that add up to ``start_seconds`` (its ``total``): ``queue`` behind other
+    starts, ``exec`` to the first line of ours, ``import`` of our own modules, ``hello`` until we have answered,
+    ``attach`` to shared memory and log, ``activate`` the environment (its ``.pth`` files), ``numpy`` with what of ours
+    needs it, ``module`` the import of the model's file, its framework's with it, ``construct`` the model itself, and
+    ``other``, which is mostly the way back here. Printed, it is a few lines for a person. ``bytes_copied_in`` were
+    copied on this side to send inputs, ``bytes_copied_out`` on either side to bring outputs back. Shared memory is that
+    of the inputs: arrays that are alive, and calls in flight.
     """
 
     calls: int
@@ -43,6 +52,19 @@ class Stats:
     shared_bytes_used: int
     start_seconds: float
     start: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {self.start[name] * 1e3:.0f}" for name in PARTS if name in self.start)
+        shared = f"{self.shared_bytes_used / 1e6:.1f} of {self.shared_bytes / 1e6:.1f} MB shared for inputs in use"
+        lines = (
+            f"calls    {self.calls}, {self.errors} errors, {self.crashes} crashes, {self.restarts} restarts",
+            f"latency  {self.latency}",
+            f"compute  {self.compute}",
+            f"copied   {self.bytes_copied_in / 1e6:.1f} MB in, {self.bytes_copied_out / 1e6:.1f} MB out",
+            f"memory   {self.rss_bytes / 1e6:.0f} MB resident, {shared}",
+            f"start    {self.start_seconds * 1e3:.0f} ms{f': {parts}' if parts else ''}",
+        )
+        return "\n".join(lines)
 
 
 @dataclass

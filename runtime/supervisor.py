@@ -14,41 +14,51 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from isopod.ipc.errors import Closed
 from isopod.runtime import process
 from isopod.runtime.environment.store import home
 from isopod.runtime.keeper import Keeper
 from isopod.runtime.monitor import Monitor
-from isopod.runtime.process import WorkerProcess
 from isopod.runtime.scribe import Scribe
+from isopod.runtime.template import Templates, Then
 
 _logger = logging.getLogger("isopod")
 _LAST_CALLS = 1.0  # seconds for each model's running calls at the end of the application
 
 
-# What is done with a new process, or with the reason why there is none.
-Then = Callable[[WorkerProcess | None, Exception | None], None]
+class _Order(NamedTuple):
+    python: Path
+    variables: Mapping[str, str | None]
+    cpus: frozenset[int] | None
+    role: Literal["worker", "template"]
+    then: Then
 
 
 class Spawner:
     """One thread that starts processes, in the order in which they are asked for."""
 
     def __init__(self) -> None:
-        self._orders: queue.SimpleQueue[tuple[Path, Mapping[str, str | None], frozenset[int] | None, Then] | None]
-        self._orders = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="isopod-spawner", daemon=True)
         self._thread.start()
 
-    def order(self, python: Path, variables: Mapping[str, str | None], cpus: frozenset[int] | None, then: Then) -> None:
-        """Have a worker started on a base interpreter, on some processors (None: all of ours). Does not wait.
+    def order(
+        self,
+        python: Path,
+        variables: Mapping[str, str | None],
+        cpus: frozenset[int] | None,
+        then: Then,
+        role: Literal["worker", "template"] = "worker",
+    ) -> None:
+        """Have a process started on a base interpreter, on some processors (None: all of ours). Does not wait.
 
         ``then`` is called on the spawner's thread, and may not block.
         """
-        self._orders.put((python, variables, cpus, then))
+        self._orders.put(_Order(python, variables, cpus, role, then))
 
     def stop(self) -> None:
         self._orders.put(None)
@@ -56,19 +66,19 @@ class Spawner:
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
-            self._fill(*order)
+            self._fill(order)
             del order  # it holds a fleet, and must not until the next one comes
 
     @staticmethod
-    def _fill(python: Path, variables: Mapping[str, str | None], cpus: frozenset[int] | None, then: Then) -> None:
+    def _fill(order: _Order) -> None:
         made, error = None, None
         try:
-            with _on(cpus):
-                made = process.spawn(python, variables, home() / "bytecode")
+            with _on(order.cpus):
+                made = process.spawn(order.python, order.variables, home() / "bytecode", order.role)
         except Exception as failure:  # goes to whoever asked for the process
             error = failure
         try:
-            then(made, error)
+            order.then(made, error)
         except Exception:  # goes to the log: a fault with one model must not end the spawner of all others
             _logger.exception("a fault while a worker was started; please report it")
             if made is not None:
@@ -90,12 +100,13 @@ def _on(cpus: frozenset[int] | None) -> Iterator[None]:
 
 
 class Crew(NamedTuple):
-    """The threads, together: all run, or none."""
+    """The threads, together: all run, or none. And what is made with them for several models."""
 
     spawner: Spawner
     monitor: Monitor
     keeper: Keeper
     scribe: Scribe
+    templates: Templates
 
 
 class _Threads:
@@ -118,8 +129,13 @@ def crew() -> Crew:
         if _threads.ending:
             raise Closed("the application is ending: no worker can be started any more")
         if _threads.crew is None:
-            _threads.crew = Crew(Spawner(), Monitor(), Keeper(), Scribe())
+            _threads.crew = _hire()
         return _threads.crew
+
+
+def _hire() -> Crew:
+    spawner, monitor, keeper, scribe = Spawner(), Monitor(), Keeper(), Scribe()
+    return Crew(spawner, monitor, keeper, scribe, Templates(spawner, monitor, keeper, scribe))
 
 
 _Model = TypeVar("_Model")

@@ -2,8 +2,8 @@
 
     python tools/diagrams.py        (make fix does it, too)
 
-Three machines: a worker, the circuit of a model, and the control protocol. Each becomes a mermaid state diagram, which
-GitHub and most editors draw, and the same as a table.
+Four machines: a worker, the circuit of a model, the control protocol, and the talk with a template. Each becomes a
+mermaid state diagram, which GitHub and most editors draw, and the same as a table.
 """
 
 from __future__ import annotations
@@ -57,6 +57,15 @@ then fail at once with the reason, until a worker that is started after a pause 
 What application and worker say to each other beside the calls, over one socket: `TRANSITIONS` and `FORMS` in
 `ipc/protocol.py`. What is not allowed in a state raises `ProtocolError` and changes nothing, and the worker ends.""",
         protocol.TRANSITIONS,
+        protocol.START,
+        "message",
+    ),
+    Machine(
+        "The talk with a template",
+        """\
+What an application says to a process that forks its workers (`start="fork-template"`), and hears from it:
+`TEMPLATE_TRANSITIONS` in `ipc/protocol.py`.""",
+        protocol.TEMPLATE_TRANSITIONS,
         protocol.START,
         "message",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 import time
@@ -15,7 +14,7 @@ from typing import Any
 from isopod import Env, SpecError
 from isopod.cli.progress import bars
 from isopod.cli.screen import Screen, amount, table
-from isopod.runtime.environment import find_interpreter, interpreters, prepare, upkeep
+from isopod.runtime.environment import find_interpreter, interpreters, prepare, projects, upkeep
 from isopod.runtime.environment.locking import lock
 from isopod.runtime.environment.store import Published, Store
 from isopod.runtime.pods import cache
@@ -43,10 +42,13 @@ def _wanted(arguments: argparse.Namespace) -> Env:
         "no_index": arguments.no_index,
         "from_source": arguments.from_source,
         "allow_source": arguments.allow_source,
+        "warm": getattr(arguments, "warm", None),  # only of what is built
     }
     options = {name: value for name, value in given.items() if value}  # what was not said is not to replace a file's
     if arguments.script:
         return Env.script(arguments.script, **options)
+    if arguments.named:
+        return Env.project(arguments.named, **options)
     return Env.from_file(arguments.file, **options) if arguments.file else Env(**options)
 
 
@@ -63,7 +65,7 @@ def _lock(screen: Screen, arguments: argparse.Namespace) -> int:
 
 
 def _build(screen: Screen, arguments: argparse.Namespace) -> int:
-    env = dataclasses.replace(_wanted(arguments), warm=arguments.warm)
+    env = _wanted(arguments)
     if arguments.json:
         built = prepare(env)
     else:
@@ -76,7 +78,24 @@ def _build(screen: Screen, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _list_project(screen: Screen, *, as_json: bool) -> int:
+    file = projects.find()
+    found = {name: repr(Env.from_toml(file, name)) for name in projects.names(file)}
+    if as_json:
+        return _tell(screen, {"file": str(file), "environments": found})
+    screen.line(str(file))
+    if found:
+        table(
+            screen,
+            [("name", "wanted"), *((name, _cut(text, screen.width - 24)) for name, text in found.items())],
+            left=2,
+        )
+    return 0
+
+
 def _list(screen: Screen, arguments: argparse.Namespace) -> int:
+    if arguments.project:
+        return _list_project(screen, as_json=arguments.json)
     found = [_facts(one) for one in sorted(Store().all(), key=lambda one: one.last_used, reverse=True)]
     if arguments.json:
         return _tell(screen, found)

@@ -9,6 +9,7 @@ _EXAMPLES = """\
 examples:
   isopod env build --python 3.11 scikit-learn==1.2.2 'numpy<2'
   isopod env lock --python 3.11 torch==2.13.0 -o pylock.toml
+  isopod env build --from old
   isopod env list
   isopod env gc --unused-for 14 --dry-run
   isopod env verify --contents
@@ -39,7 +40,8 @@ def add(commands: Any) -> None:
     )
     _wanted(lock)
     lock.add_argument("-o", "--output", metavar="FILE", help="standard output by default")
-    _command(each, "list", "what is there: its Python, its size, when it was last used")
+    there = _command(each, "list", "what is there: its Python, its size, when it was last used")
+    there.add_argument("--project", action="store_true", help="what the project's isopod.toml names, built or not")
     _command(each, "show", "all that is known of one, its packages included").add_argument("key", metavar="KEY")
     remove = _command(each, "rm", "remove some; never one that a process uses")
     remove.add_argument("keys", metavar="KEY", nargs="*")
@@ -70,6 +72,7 @@ def _wanted(command: argparse.ArgumentParser) -> None:
     whole = command.add_mutually_exclusive_group()
     whole.add_argument("-r", "--requirements", dest="file", metavar="FILE", help="a requirement file, as pip's")
     whole.add_argument("--script", metavar="FILE", help="a Python file that says what it needs (PEP 723)")
+    whole.add_argument("--from", dest="named", metavar="NAME", help="an environment of the project's isopod.toml")
     whole.add_argument("--lock", metavar="FILE", help="a pylock.toml, a uv.lock, or a requirement file with hashes")
     command.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
     command.add_argument("--constraint", metavar="REQUIREMENT", action="append", default=[], help="narrows the choice")

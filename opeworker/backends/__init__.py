@@ -8,7 +8,7 @@ caller: ``SpecError`` where the caller asked for what cannot be, anything else a
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Sequence
 
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.spec import TensorSpec
@@ -33,12 +33,14 @@ class Order(NamedTuple):
     """What a backend is asked for. ``target`` has the fields of the parent's ``Target``.
 
     ``arguments`` are those of ``isopod.load(args=)``; ``threads`` is empty, or has the threads within an operation and
-    those between operations.
+    those between operations. ``imported`` is called once, when what the model needs has been imported: what follows is
+    the time of the model itself.
     """
 
     target: Dict[str, Any]
     arguments: Dict[str, Any]
     threads: Sequence[int] = ()
+    imported: Callable[[], None] = lambda: None
 
 
 _BACKENDS = frozenset(("neuropod_python", "python"))

@@ -24,6 +24,7 @@ def load(order: Order) -> PythonModel:
     """Import the file or module, find the callable in it, and make it."""
     attribute = str(order.target["attribute"])
     module = _import(str(order.target.get("file") or ""), str(order.target.get("module") or ""))
+    order.imported()
     set_torch_threads(order.threads)
     return PythonModel(_make(_find(module, attribute), attribute, order.arguments), attribute)
 

@@ -12,6 +12,7 @@ from .interpreter import find as find_interpreter
 from .prepared import Prepared, prepare
 from .script import has_block as has_script_block
 from .spec import Env
+from .threads import Threads, thread_counts, with_threads
 
 __all__ = [
     "BuildEvent",
@@ -19,8 +20,11 @@ __all__ = [
     "Hold",
     "Interpreter",
     "Prepared",
+    "Threads",
     "find_interpreter",
     "has_script_block",
     "interpreters",
     "prepare",
+    "thread_counts",
+    "with_threads",
 ]

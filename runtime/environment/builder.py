@@ -22,6 +22,7 @@ from typing import TextIO
 from isopod.ipc.errors import EnvironmentBuildError
 
 from . import lock as lock_files
+from . import warmth
 from .events import Reporter
 from .interpreter import Interpreter, clean_environment
 from .lock import Lock
@@ -101,6 +102,7 @@ class Build:
             self._install(log)
             self._compile_ours(log)
             self._import(log)
+        warmth.record(self._staging, self._plan.warm)
         return {
             "python": str(self._plan.interpreter.executable),
             "version": list(self._plan.interpreter.version),
@@ -111,11 +113,15 @@ class Build:
             "sources": list(self._plan.sources.identity),
             "from_source": list(self._plan.from_source),
             "allow_source": self._plan.allow_source,
-            "warm": list(self._plan.warm),
             "freeze": freeze(self._site),
             "built": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - began, 1),
         }
+
+    def warm(self) -> None:
+        """Import the plan's modules in an environment that is built. Raises ``EnvironmentBuildError``, ``OSError``."""
+        with (self._staging / LOG).open("a", encoding="utf-8") as log:
+            self._import(log)
 
     def _make_venv(self, log: TextIO) -> None:
         # relocatable, for it is renamed when it is complete

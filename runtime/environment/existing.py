@@ -1,7 +1,8 @@
 """An environment that is already there, turned into what a worker needs: its base interpreter and its site folders.
 
 Nothing is installed, written or imported: the folders are looked at, and the base interpreter is asked (``-I -S``)
-which folders it would use. Debian's ``dist-packages`` and a user's own site come out of that answer.
+which folders it would use; with ``-B``, for not even bytecode is written. Debian's ``dist-packages`` and a user's own
+site come out of that answer.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _interpreter_in(prefix: Path) -> Path:
 
 
 def _sites_of(base: Interpreter) -> list[Path]:
-    command = [str(base.executable), "-I", "-S", "-c", _ASK]
+    command = [str(base.executable), "-I", "-S", "-B", "-c", _ASK]
     try:
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_SECONDS, cwd="/",

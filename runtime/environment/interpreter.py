@@ -136,7 +136,7 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 
 def _ask(file: Path) -> Interpreter:
-    command = [os.path.abspath(file), "-I", "-S", "-c", _PROBE]
+    command = [os.path.abspath(file), "-I", "-S", "-B", "-c", _PROBE]
     try:
         answer = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PROBE_SECONDS, cwd="/",

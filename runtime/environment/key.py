@@ -1,8 +1,8 @@
 """The name of an environment in the cache: a hash of everything that decides what is in it.
 
-What is left out is left out on purpose: credentials, run-time variables, certificates and proxies do not change what
-is installed. The contents of local wheels, locks and constraint files are in, for a file may change under the same
-name; their paths are not, but for those of wheels.
+What is left out is left out on purpose: credentials, all that is of run time (variables, threads, devices, what is to
+be warm), certificates and proxies do not change what is installed. The contents of local wheels, locks and constraint
+files are in, for a file may change under the same name; their paths are not, but for those of wheels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def key_of(
         "sources": sources.identity,
         "from source": sorted(set(env.from_source)),
         "any from source": env.allow_source,
-        "warm": sorted(set(env.warm)),
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uv
 
 from isopod.ipc.errors import EnvironmentBuildError
 
-from . import existing, lock, pipconfig, requirements
+from . import devices, existing, lock, pipconfig, requirements, warmth
 from .builder import Build, Plan, site_folder
 from .events import BuildEvent, Reporter
 from .hold import Hold, hold
@@ -21,6 +21,7 @@ from .key import key_of
 from .sources import merge
 from .spec import Env
 from .store import Published, Store
+from .threads import Threads, thread_counts
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Prepared:
     """An environment that is ready: what a worker is started with.
 
     ``python`` is the base interpreter, which is run; ``executable`` and ``prefix`` are the environment's own, which the
-    worker takes on once ``site_dirs`` are active. It runs with ``variables``, and without the application's ``unset``.
+    worker takes on once ``site_dirs`` are active. It runs with ``variables``, which say the visible devices too, and
+    without the application's ``unset``; with ``threads``, where its model is not given others.
     ``key`` names it in the cache, None for an existing environment; ``cached`` is False only for the caller who built
-    it. ``hold`` keeps it from being removed, until it is released.
+    it. ``hold`` keeps it from being removed, until it is released. ``warm`` is what a template of it imports.
     """
 
     python: Path
@@ -43,15 +45,21 @@ class Prepared:
     cached: bool
     unset: tuple[str, ...] = ()
     hold: Hold | None = None
+    threads: Threads | None = None
+    warm: tuple[str, ...] = ()
 
 
 def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, store: Store | None = None) -> Prepared:
     """Return the environment of ``env``, building it if the cache (``store``; the user's by default) has none.
 
     ``on_event`` is called, in this thread, for each step; an exception out of it ends the build. Raises ``SpecError``
-    for an interpreter or an existing environment that is not there, ``EnvironmentBuildError`` if the build fails.
+    for an interpreter, an existing environment or a device that is not there, ``EnvironmentBuildError`` if the build
+    fails.
     """
     reporter = Reporter(on_event)
+    visible = devices.visibility(env.devices, env.variables, env.unset, os.environ)
+    variables = {**visible, **env.variables} if visible else env.variables
+    threads = thread_counts(env.threads)
     if env.location is not None:
         there = existing.resolve(env.location)
         reporter.tell("done", f"using {there.prefix}")
@@ -61,10 +69,12 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             executable=there.executable,
             prefix=there.prefix,
             site_dirs=there.site_dirs,
-            variables=env.variables,
+            variables=variables,
             key=None,
             cached=True,
             unset=tuple(env.unset),
+            threads=threads,
+            warm=tuple(env.warm),
         )
     plan = plan_of(env)
     interpreter = plan.interpreter
@@ -82,11 +92,13 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
         executable=found.prefix / "bin" / "python",
         prefix=found.prefix,
         site_dirs=(site_folder(found.prefix, interpreter),),
-        variables=env.variables,
+        variables=variables,
         key=key,
         cached=cached,
         unset=tuple(env.unset),
         hold=held,
+        threads=threads,
+        warm=tuple(env.warm),
     )
 
 
@@ -120,6 +132,11 @@ def _had(plan: Plan, key: str, cache: Store, reporter: Reporter) -> tuple[Publis
         found = cache.get(key)
         held = None if found is None else hold(found.folder)
         if found is not None and held is not None:
+            try:
+                _warm_up(plan, found, cache, reporter)
+            except BaseException:  # Ctrl-C too
+                held.release()
+                raise
             return found, held, cached
         cached = not _build(plan, key, cache, reporter) and cached
 
@@ -137,6 +154,27 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
             meta = Build(plan, uv_binary(), staging, held, reporter).run()
             cache.publish(key, staging, meta)
     return True
+
+
+def _warm_up(plan: Plan, found: Published, cache: Store, reporter: Reporter) -> None:
+    """Import what nobody has imported yet in an environment that is there, once for all who ask for it.
+
+    Left out where the store is not ours or cannot be written to: a worker is slower to start then, and no different.
+    """
+    if found.folder.parent != cache.root or warmth.recorded(found.folder).issuperset(plan.warm):
+        return
+
+    def waiting(holder: str) -> None:
+        reporter.tell("wait", f"process {holder} warms this environment")
+
+    if not os.access(cache.root, os.W_OK) or not os.access(found.folder, os.W_OK):
+        return
+    with cache.lock(found.key, waiting) as held:
+        known = warmth.recorded(found.folder)
+        missing = tuple(module for module in plan.warm if module not in known)
+        if missing:
+            Build(replace(plan, warm=missing), uv_binary(), found.folder, held, reporter).warm()
+            warmth.record(found.folder, missing)
 
 
 # Before Python 3.12, sysconfig (which uv asks) hands a half-filled table to the second of two threads that come first.

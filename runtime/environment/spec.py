@@ -15,9 +15,11 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 
-from . import lock, reqfiles, script
+from . import devices, lock, projects, reqfiles, script
 from . import requirements as rules
 from .dates import instant
+from .fields import RUN_TIME
+from .threads import Threads, thread_counts
 from .urls import absolute, expand, redact
 from .versions import PythonRequest
 
@@ -78,11 +80,22 @@ class Env:
     no wheel may be. Otherwise packages come as wheels only, for a build from source runs the package's code with the
     rights of the builder.
 
-    ``variables``: environment variables of the worker when it runs; ``unset``: names of those of the application that
-    it does not inherit. They are not part of the built environment: two values that differ only here share one on disk.
+    The rest is of run time, and no part of the built environment: values that differ only here share one on disk.
 
-    ``warm``: modules imported once when the environment is built, so that their bytecode is there at each start. This
-    runs the packages' code with the rights of the builder: leave it empty for packages that nobody vouches for.
+    ``variables``: environment variables of the worker; ``unset``: names of those of the application that it does not
+    inherit.
+
+    ``threads``: how many its libraries start, 4 or ``Threads(within=4, between=2)``; those that ``load`` is given win.
+    A count in ``variables`` wins over both.
+
+    ``devices``: the accelerators that it sees: None is all that the application sees, ``"cpu"`` or ``[]`` none, and
+    ``["cuda:0", "cuda:2"]`` or UUIDs (``"GPU-…"``) just these, in this order. It sees them as 0, 1, … then. Numbers are
+    those of ``nvidia-smi``, or, where ``CUDA_VISIBLE_DEVICES`` is set for the application, places in that list.
+
+    ``warm``: modules imported once, when the environment is built or when they are first asked for, so that their
+    bytecode is there at each start; not in a store that is only looked in. A process that workers are forked from
+    imports them, too. This runs the packages' code with the rights of the builder: leave it empty for packages that
+    nobody vouches for.
 
     ``location``: set by ``existing`` and ``current`` only.
 
@@ -106,6 +119,8 @@ class Env:
     allow_source: bool = False
     variables: Mapping[str, str] = field(default_factory=Variables)
     unset: Sequence[str] = ()
+    threads: int | Threads | None = None
+    devices: str | Sequence[str] | None = None
     warm: Sequence[str] = ()
     location: str | None = None
 
@@ -120,6 +135,9 @@ class Env:
         self._set("index_url", None if self.index_url is None else absolute(self.index_url))
         self._set("variables", _variables(self.variables))
         self._set("unset", _unset(self.unset, self.variables))
+        self._set("threads", thread_counts(self.threads))
+        self._set("devices", devices.parse(self.devices))
+        devices.check(self.devices, self.variables, self.unset)
         for module in self.warm:
             if not _MODULE.fullmatch(module):
                 raise SpecError(f"warm: {module!r} is not the name of a module")
@@ -140,19 +158,44 @@ class Env:
         *,
         variables: Mapping[str, str] | None = None,
         unset: Sequence[str] = (),
+        threads: int | Threads | None = None,
+        devices: str | Sequence[str] | None = None,
+        warm: Sequence[str] = (),
     ) -> Env:
-        """Use what is there: a virtual environment, an environment's prefix, or an interpreter. It is never modified.
+        """Use what is there: a virtual environment, a conda or pixi prefix, or an interpreter. It is never modified.
 
-        Whether it is there is looked at by ``prepare``, not here.
+        What Python may add is bytecode, as for anybody who runs it; none if ``sys.dont_write_bytecode`` is set here.
+        Whether it is there is looked at by ``prepare``, not here. ``warm`` is for a process that workers are forked
+        from; nothing is imported ahead of it.
         """
-        return cls(location=os.fspath(path), variables=variables or {}, unset=unset)
+        return cls(
+            location=os.fspath(path),
+            variables=variables or {},
+            unset=unset,
+            threads=threads,
+            devices=devices,
+            warm=warm,
+        )
 
     @classmethod
-    def current(cls, *, variables: Mapping[str, str] | None = None, unset: Sequence[str] = ()) -> Env:
-        """Use the interpreter and packages of this process. Raises ``SpecError`` if it does not know its own path."""
+    def current(
+        cls,
+        *,
+        variables: Mapping[str, str] | None = None,
+        unset: Sequence[str] = (),
+        threads: int | Threads | None = None,
+        devices: str | Sequence[str] | None = None,
+        warm: Sequence[str] = (),
+    ) -> Env:
+        """Use the interpreter and packages of this process, as in ``existing``.
+
+        Raises ``SpecError`` if it does not know its own path.
+        """
         if not sys.executable:
             raise SpecError("this process does not know its own interpreter (an embedded Python?); use Env.existing")
-        return cls(location=sys.executable, variables=variables or {}, unset=unset)
+        return cls.existing(
+            sys.executable, variables=variables, unset=unset, threads=threads, devices=devices, warm=warm
+        )
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> Env:
@@ -171,7 +214,8 @@ class Env:
         """Take what a Python file says of itself: its ``# /// script`` block (PEP 723). The file is not run.
 
         ``dependencies``, ``requires-python``, and of ``[tool.uv]`` the indexes, ``find-links``, ``exclude-newer``,
-        constraints and overrides. ``options`` as in ``from_file``. Raises ``SpecError`` that names file and line. ::
+        constraints and overrides; and ``[tool.isopod]``, the part of run time, as in ``from_toml``. ``options`` as in
+        ``from_file``. Raises ``SpecError`` that names file and line. ::
 
             env = isopod.Env.script("model.py", variables={"OMP_NUM_THREADS": "1"})
         """
@@ -181,15 +225,50 @@ class Env:
             raise SpecError(f"{file} has no '# /// script' block that says what it needs; write one, or give env=")
         return cls(**_joined(found, options))
 
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str] = projects.FILE, name: str | None = None, **options: Any) -> Env:
+        """Take an environment of a TOML file: ``[environments.NAME]``, or without a name the only one that it has.
+
+        The keys are the fields' names with hyphens (``find-links``), and ``existing`` for the path of one that is
+        there; relative paths are those of the file's folder. ``options`` as in ``from_file``. Raises ``SpecError`` that
+        names file, line, and the nearest key that there is. ::
+
+            env = isopod.Env.from_toml("deploy/isopod.toml", "old")
+        """
+        return cls(**_joined(projects.read(path, name), options))
+
+    @classmethod
+    def project(cls, name: str | None = None, **options: Any) -> Env:
+        """Take an environment of the project that this process works in: ``from_toml`` of its ``isopod.toml``.
+
+        That is looked for in the working directory and the folders above it, as tools look for ``pyproject.toml``. ::
+
+            model = isopod.load("digits.py:Digits", env=isopod.Env.project("old"))
+        """
+        return cls.from_toml(projects.find(), name, **options)
+
+    def to_toml(self, name: str | None = None) -> str:
+        """The text that ``from_toml`` reads as an equal value: ``[environments.NAME]``, or ``[environment]``.
+
+        Paths in it are absolute, and the values of ``variables`` are in it. Raises ``SpecError`` for a URL with a
+        password, which is not for a file. ::
+
+            Path("isopod.toml").write_text(env.to_toml("old"), encoding="utf-8")
+        """
+        said = {item.name: getattr(self, item.name) for item in fields(self)}
+        return projects.write({key: value for key, value in said.items() if not _is_default(key, value)}, name)
+
     def __repr__(self) -> str:
         shown = []
         for item in fields(self):
             value = getattr(self, item.name)
-            if not value or item.name == "location":
+            if _is_default(item.name, value) or item.name == "location":
                 continue
             if item.name == "variables":
                 # the names only, for a value may be a token; "..." is no value that Env would take
                 text = "{" + ", ".join(f"{name!r}: ..." for name in value) + "}"
+            elif item.name == "threads":
+                text = repr(value.within if value.between == 1 else value)
             else:
                 text = redact(repr(list(value) if isinstance(value, tuple) else value))
             shown.append(text if item.name == "requirements" else f"{item.name}={text}")
@@ -209,7 +288,7 @@ class Env:
 
     def _check_existing(self) -> None:
         for item in fields(self):
-            if item.name not in ("location", "variables", "unset") and getattr(self, item.name):
+            if item.name not in ("location", *RUN_TIME) and not _is_default(item.name, getattr(self, item.name)):
                 raise SpecError(f"an existing environment is used as it is: {item.name} cannot be given with it")
 
     def _set(self, name: str, value: object) -> None:
@@ -246,6 +325,11 @@ def _unset(names: Sequence[str], variables: Mapping[str, str]) -> tuple[str, ...
 
 def _is_variable(name: str) -> bool:
     return bool(name) and "=" not in name and "\0" not in name
+
+
+def _is_default(name: str, value: object) -> bool:
+    """Nothing was said: of devices, an empty list says something."""
+    return value is None if name == "devices" else not value
 
 
 def _joined(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

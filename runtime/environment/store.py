@@ -2,7 +2,7 @@
 
 ::
 
-    <home>/environments/<key>/             a published environment: venv/, meta.json, build.log
+    <home>/environments/<key>/             a published environment: venv/, meta.json, warm.json, build.log
     <home>/environments/<key>.lock         held (flock) by the one who builds it; never deleted
     <home>/environments/.staging-<key>-…   a build in progress, or what a killed one left
 
@@ -10,7 +10,7 @@ A folder under ``<key>`` appears by one rename, after everything in it is comple
 without a lock (those that go on using it take a ``Hold``), and a build that dies at any moment leaves only a staging
 folder, which is never served and which the next builder of that key removes. A published environment is never written
 to again by us: the files in it are hard links into uv's cache. Only the time of its ``meta.json`` is set, to when it
-was last used.
+was last used; and Python adds bytecode to it, as workers run and where ``warm`` asks for it later (``warm.json``).
 
 Other stores (``$ISOPOD_STORES``, folders like ``environments`` above) are looked in, and never written to: those that a
 container's image or a team's file system brings.

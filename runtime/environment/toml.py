@@ -31,8 +31,12 @@ def parse(text: str, file: Path, line: int = 1) -> dict[str, Any]:
 
 def read(file: Path) -> dict[str, Any]:
     """Read a whole TOML file. Raises ``SpecError`` that names it."""
+    return parse(text_of(file), file)
+
+
+def text_of(file: Path) -> str:
+    """The text of a file. Raises ``SpecError`` that names it."""
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{file} cannot be read: {error}") from error
-    return parse(text, file)

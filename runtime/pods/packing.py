@@ -252,6 +252,10 @@ def lock_into(draft: Draft, env: Env, kind: str) -> dict[str, Any]:
     """Write down which packages it installs, and return the table that says so."""
     if env.location is not None or env.from_source or env.allow_source:
         raise SpecError(f"{env!r} cannot go into a pod: give the requirements of wheels, which can be locked")
+    if env.variables or env.unset or env.devices is not None:
+        raise SpecError(
+            "variables, unset and devices are of the machine that a pod runs on: give them to load, not here"
+        )
     if env.lock is not None:
         if not Path(env.lock).name.startswith("pylock."):
             raise SpecError(f"{env.lock} cannot go into a pod: give a pylock.toml, or requirements to lock")

@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from isopod.ipc.errors import SpecError
-from isopod.runtime.environment import Env, toml
+from isopod.runtime.environment import Env, table, toml
+from isopod.runtime.environment.fields import Text
 from isopod.runtime.options import LIMITS
 
 from . import layout
@@ -44,12 +45,14 @@ from .contents import Contents, read_text
 _TABLES = ("environment", "limits", "metadata", "problem", "sandbox")
 _METADATA = ("description", "homepage", "licence")
 _PROBLEM = ("name", "path", "version")
-_ENVIRONMENT = ("lock", "python", "requirements")
+# Of an environment's fields those that cannot run anything of the pod before its worker does, nor lead to this machine.
+_ENVIRONMENT = ("constraints", "exclude_newer", "lock", "overrides", "python", "requirements", "threads")
+_LOCKED = ("constraints", "exclude_newer", "overrides", "requirements")  # a lock is made of these
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the file says. ``limits`` are arguments of ``load``; ``environment`` has what ``env`` makes a value of."""
+    """What the file says. ``limits`` are arguments of ``load``, and ``environment`` fields of ``Env``."""
 
     environment: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -61,10 +64,11 @@ class Section:
         """The environment, with the lock of the pod in ``folder``; None where it says none. Raises ``SpecError``."""
         if not self.environment:
             return None
-        lock = self.environment.get("lock")
-        if lock is not None:  # it says all that is installed: the requirements beside it are what it was made from
-            return Env(lock=folder / lock, python=self.environment.get("python"))
-        return Env(self.environment.get("requirements", ()), python=self.environment.get("python"))
+        if "lock" not in self.environment:
+            return Env(**self.environment)
+        # it says all that is installed: the requirements beside it are what it was made from
+        rest = {field: value for field, value in self.environment.items() if field not in _LOCKED}
+        return Env(**{**rest, "lock": folder / self.environment["lock"]})
 
 
 def read(contents: Contents) -> Section:
@@ -72,16 +76,17 @@ def read(contents: Contents) -> Section:
     if layout.SECTION not in contents.sizes:
         return Section()
     file = contents.place / layout.SECTION
-    document = toml.parse(read_text(contents, layout.SECTION), file)
-    for name, table in document.items():
+    text = Text(file, 0, read_text(contents, layout.SECTION), "environment")
+    document = toml.parse(text.text, file)
+    for name, found in document.items():
         _check_word(name, _TABLES, str(file))
-        if not isinstance(table, dict):
+        if not isinstance(found, dict):
             raise SpecError(f"{file}: {name} is not a table")
-    environment = _texts(document, "environment", _ENVIRONMENT, file, lists=("requirements",))
+    environment = _environment(text, document.get("environment", {}))
     problem = _texts(document, "problem", _PROBLEM, file)
-    for table, key in ((environment, "lock"), (problem, "path")):
-        if key in table and table[key] not in contents.sizes:
-            raise SpecError(f"{file}: {key} = {table[key]!r} is no file of the pod")
+    for said, key in ((environment, "lock"), (problem, "path")):
+        if key in said and said[key] not in contents.sizes:
+            raise SpecError(f"{file}: {key} = {said[key]!r} is no file of the pod")
     return Section(
         environment,
         _limits(document.get("limits", {}), file),
@@ -95,29 +100,32 @@ def write(section: Section) -> str:
     """The text that ``read`` takes as an equal value."""
     lines = []
     for name in _TABLES:
-        table: Mapping[str, Any] = getattr(section, name)
-        if table:
-            lines += [f"[{name}]", *(f"{key.replace('_', '-')} = {_value(value)}" for key, value in table.items()), ""]
+        said: Mapping[str, Any] = getattr(section, name)
+        if said:
+            lines += [f"[{name}]", *(f"{key.replace('_', '-')} = {_value(value)}" for key, value in said.items()), ""]
     return "\n".join(lines)
 
 
-def _texts(
-    document: Mapping[str, Any], name: str, known: Iterable[str], file: Path, lists: Iterable[str] = ()
-) -> dict[str, Any]:
-    table = document.get(name, {})
-    for key, value in table.items():
+def _environment(text: Text, said: Mapping[str, Any]) -> dict[str, Any]:
+    """By the reader of every environment's table; but a lock keeps its name, for the pod may yet be in a zip."""
+    found = table.read(text, said, "environment", _ENVIRONMENT)
+    if os.sep in (found.get("python") or ""):
+        raise text.error("python", "python is a version or a range: a pod names no interpreter of this machine")
+    return {**found, "lock": said["lock"]} if "lock" in found else found
+
+
+def _texts(document: Mapping[str, Any], name: str, known: Iterable[str], file: Path) -> dict[str, Any]:
+    said = document.get(name, {})
+    for key, value in said.items():
         _check_word(key, known, f"{file}: [{name}]")
-        if key in lists:
-            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-                raise SpecError(f"{file}: [{name}] {key} is not a list of strings")
-        elif not isinstance(value, str):
+        if not isinstance(value, str):
             raise SpecError(f"{file}: [{name}] {key} = {value!r} is not a string")
-    return dict(table)
+    return dict(said)
 
 
-def _limits(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _limits(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
     found = {}
-    for key, value in table.items():
+    for key, value in said.items():
         name = key.replace("-", "_")
         _check_word(name, LIMITS, f"{file}: [limits]")
         kind = LIMITS[name]

@@ -123,3 +123,31 @@ def test_files_say_what_is_wanted(tmp_path: Path, home: str) -> None:
     assert (both.returncode, "not allowed with" in both.stderr) == (2, True)
     again = isopod("env", "lock", "--lock", "pylock.toml", cwd=tmp_path, ISOPOD_HOME=home)
     assert (again.returncode, "has its versions already" in again.stderr) == (2, True)
+
+
+def test_an_environment_of_the_projects_file(tmp_path: Path, home: str) -> None:
+    below = tmp_path / "src"
+    below.mkdir()
+
+    def run(*words: str) -> str:
+        done = isopod("env", *words, cwd=below, ISOPOD_HOME=home)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    (tmp_path / "isopod.toml").write_text(
+        '[environments.old]\nrequirements = ["six==1.16.0"]\nwarm = ["six"]\n[environments.other]\nexisting = "venv"\n'
+    )
+    built = json.loads(run("build", "--from", "old", "--json"))
+    assert json.loads((Path(built["prefix"]).parent / "warm.json").read_text()) == ["six"]
+    again = json.loads(run("build", "--from", "old", "--warm", "json", "--json"))
+    assert (again["key"], again["cached"]) == (built["key"], True)
+    assert json.loads((Path(built["prefix"]).parent / "warm.json").read_text()) == ["json", "six"]
+    assert 'version = "1.16.0"' in run("lock", "--from", "old")
+    listed = json.loads(run("list", "--project", "--json"))
+    assert listed["file"] == str(tmp_path / "isopod.toml")
+    assert listed["environments"]["old"] == "Env(['six==1.16.0'], warm=['six'])"
+    assert re.search(r"old +Env\(\['six==1\.16\.0'\]", run("list", "--project"))
+    wrong = isopod("env", "build", "--from", "odl", cwd=below, ISOPOD_HOME=home)
+    assert (wrong.returncode, "did you mean 'old'" in wrong.stderr) == (2, True)
+    nowhere = isopod("env", "list", "--project", cwd=Path("/proc"), ISOPOD_HOME=home)
+    assert (nowhere.returncode, "no isopod.toml" in nowhere.stderr) == (2, True)

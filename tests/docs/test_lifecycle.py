@@ -40,7 +40,7 @@ def test_the_page_is_what_the_tables_say(diagrams: ModuleType) -> None:
 
 def test_each_transition_has_an_arrow_in_its_diagram(diagrams: ModuleType) -> None:
     blocks = re.findall(r"^```mermaid\n(.*?)^```", diagrams.document(), re.MULTILINE | re.DOTALL)
-    tables = (lifecycle.TRANSITIONS, circuit.TRANSITIONS, protocol.TRANSITIONS)
+    tables = (lifecycle.TRANSITIONS, circuit.TRANSITIONS, protocol.TRANSITIONS, protocol.TEMPLATE_TRANSITIONS)
     assert len(blocks) == len(tables)
     for block, table in zip(blocks, tables, strict=True):
         arrows = re.findall(r"^    (\w+) --> (\w+): (.+)$", block, re.MULTILINE)

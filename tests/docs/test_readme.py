@@ -42,6 +42,17 @@ def test_a_model_says_where_it_runs_as_written(tmp_path: Path) -> None:
     assert env == isopod.Env(["scikit-learn==1.2.2", "numpy<2"], python="==3.11.*", unset=["API_TOKEN"])
 
 
+def test_a_projects_file_is_read_as_written(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    (tmp_path / "isopod.toml").write_text(block, encoding="utf-8")
+    assert isopod.Env.from_toml(tmp_path / "isopod.toml", "old") == isopod.Env(
+        ["scikit-learn==1.2.2", "numpy<2"], python="3.11", exclude_newer="2026-02-28", warm=["sklearn.neighbors"]
+    )
+    assert isopod.Env.from_toml(tmp_path / "isopod.toml", "theirs") == isopod.Env.existing(
+        tmp_path.parent / "their-venv", threads=2, devices="cpu", variables={"TF_CPP_MIN_LOG_LEVEL": "3"}
+    )
+
+
 def test_a_model_that_looks_stops_as_written(tmp_path: Path) -> None:
     (tmp_path / "denoiser.py").write_text(written()["denoiser.py"], encoding="utf-8")
     image = np.ones((4, 4))

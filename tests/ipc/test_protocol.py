@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from isopod.ipc import plain, protocol
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.layout import MAX_FRAME
-from isopod.ipc.protocol import CHILD, FORMS, OVER, PARENT, START, TRANSITIONS, Conversation, Message
+from isopod.ipc.protocol import (
+    CHILD,
+    FORMS,
+    OVER,
+    PARENT,
+    START,
+    TEMPLATE_TRANSITIONS,
+    TRANSITIONS,
+    Conversation,
+    Message,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 ERROR = {"type": "ValueError", "message": "no", "traceback": "", "missing": "", "culprit": "model"}
@@ -52,19 +62,34 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "refuse": {"nbytes": 1 << 20},
     "drain": {},
     "bye": {},
+    "prepare": {"version": 1, "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "threads": []}},
+    "fork": {"modules": ["torch"], "file": "/models/detector.py", "cpus": [0, 1]},
+    "forked": {"pid": 4712, "skipped": {"torch": "ImportError: no"}},
+    "unfit": {"reason": "it has 3 threads"},
+    "reap": {"pid": 4712},
 }
-STATES = sorted({state for state, _ in TRANSITIONS} | set(TRANSITIONS.values()))
+Table = dict[tuple[str, str], str]
+TABLES = {"worker": TRANSITIONS, "template": TEMPLATE_TRANSITIONS}
+each_table = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 
 
-def conversation(side: str, state: str) -> Conversation:
-    made = Conversation(side)
+def states_of(table: Table) -> list[str]:
+    return sorted({state for state, _ in table} | set(table.values()))
+
+
+STATES = states_of(TRANSITIONS)
+PAIRS = [(table, state, name) for table in TABLES.values() for state in states_of(table) for name in FORMS]
+
+
+def conversation(side: str, state: str, table: Table = TRANSITIONS) -> Conversation:
+    made = Conversation(side, table)
     made.state = state
     return made
 
 
-def say(side: str, state: str, name: str) -> tuple[Conversation, Any]:
+def say(side: str, state: str, name: str, table: Table = TRANSITIONS) -> tuple[Conversation, Any]:
     """A conversation in a state, and the way in which that message passes through it."""
-    talk = conversation(side, state)
+    talk = conversation(side, state, table)
     message = Message(name, EXAMPLES[name])
     if FORMS[name].sender == side:
         return talk, lambda: talk.sending(message)
@@ -83,12 +108,13 @@ def test_the_bytes_of_a_message_are_those_of_its_golden_file(name: str) -> None:
     assert protocol.decode(frame) == Message(name, EXAMPLES[name])
 
 
-@pytest.mark.parametrize(("state", "name", "side"), list(itertools.product(STATES, FORMS, (CHILD, PARENT))))
-def test_every_pair_of_state_and_message(state: str, name: str, side: str) -> None:
-    talk, pass_on = say(side, state, name)
-    if (state, name) in TRANSITIONS:
+@pytest.mark.parametrize("side", [CHILD, PARENT])
+@pytest.mark.parametrize(("table", "state", "name"), PAIRS, ids=[f"{state}-{name}" for _, state, name in PAIRS])
+def test_every_pair_of_state_and_message(table: Table, state: str, name: str, side: str) -> None:
+    talk, pass_on = say(side, state, name, table)
+    if (state, name) in table:
         pass_on()
-        assert talk.state == TRANSITIONS[state, name]
+        assert talk.state == table[state, name]
     else:
         with pytest.raises(ProtocolError, match=f"{FORMS[name].sender} sent '{name}' in state '{state}'"):
             pass_on()
@@ -97,21 +123,28 @@ def test_every_pair_of_state_and_message(state: str, name: str, side: str) -> No
 
 @pytest.mark.parametrize(("name", "side"), list(itertools.product(FORMS, (CHILD, PARENT))))
 def test_nobody_says_what_is_the_other_sides(name: str, side: str) -> None:
-    states = [state for state, allowed in TRANSITIONS if allowed == name]
-    talk = conversation(side, states[0])
+    states = [(state, table) for table in TABLES.values() for state, allowed in table if allowed == name]
+    talk = conversation(side, *states[0])
     message = Message(name, EXAMPLES[name])
     spoken = talk.received if FORMS[name].sender == side else lambda frame: talk.sending(protocol.decode(frame))
     with pytest.raises(ProtocolError, match="is the other side's"):
         spoken(protocol.encode(message))
-    assert talk.state == states[0]
+    assert talk.state == states[0][0]
 
 
-def test_the_table_names_only_messages_that_exist_and_ends() -> None:
-    assert {name for _, name in TRANSITIONS} == set(FORMS)
+def test_the_tables_name_all_messages() -> None:
+    assert {name for table in TABLES.values() for _, name in table} == set(FORMS)
+
+
+@each_table
+def test_every_state_can_be_reached(table: Table) -> None:
     reached = {START}
-    while more := {after for (state, _), after in TRANSITIONS.items() if state in reached} - reached:
+    while more := {after for (state, _), after in table.items() if state in reached} - reached:
         reached |= more
-    assert reached == set(STATES)
+    assert reached == set(states_of(table))
+
+
+def test_what_is_over_stays_over() -> None:
     assert {after for (state, _), after in TRANSITIONS.items() if state == OVER} == {OVER}
 
 

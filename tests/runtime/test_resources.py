@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from isopod import SpecError, Threads
-from isopod.runtime.resources import affinity, thread_counts, with_threads
+from isopod.runtime.environment import thread_counts, with_threads
+from isopod.runtime.resources import affinity
 
 
 @pytest.fixture
