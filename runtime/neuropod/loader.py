@@ -111,8 +111,8 @@ def load_neuropod(
         try:
             where = pod.env if env is None else environment(env)
             if visible_gpu != _UNSAID:
-                visible = "" if visible_gpu is None else str(visible_gpu)
-                where = dataclasses.replace(where, variables={**where.variables, "CUDA_VISIBLE_DEVICES": visible})
+                devices = "cpu" if visible_gpu is None else [f"cuda:{visible_gpu}"]
+                where = dataclasses.replace(where, devices=devices)
             return Neuropod(load(place, env=where, **options), pod.config)
         finally:
             pod.release()

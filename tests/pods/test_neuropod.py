@@ -187,7 +187,7 @@ def test_the_gpu_that_it_sees(code: Path, tmp_path: Path, pod_home: Path) -> Non
         code, tmp_path / "gpu", entrypoint_package="gpu", input_spec=[],
         output_spec=[{"name": "out", "dtype": "string", "shape": ()}], test_input_data={}, test_expected_out=None,
     )  # fmt: skip
-    for visible, seen in ((None, ""), (1, "1")):
+    for visible, seen in ((None, "-1"), (1, "1")):
         with neuropod.load_neuropod(place, visible_gpu=visible) as model:
             assert model.infer({})["out"] == seen
 
