@@ -84,7 +84,9 @@ def _load(link: Link, order: dict[str, Any]) -> tuple[Any, Any, dict[str, float]
         raise _NoNumpy from error
     imported = time.monotonic_ns()
     server = Server(link, order["memory_limit"])
-    model = backends.load(backends.Order(target, order["arguments"], order["environment"]["threads"]))
+    where = order["environment"]
+    wanted = backends.Order(target, order["arguments"], where["threads"], str(where.get("device") or ""))
+    model = backends.load(wanted)
     loaded = time.monotonic_ns()
     timings = {"activate": active - began, "numpy": imported - active, "load": loaded - imported}
     return server, model, {name: value / 1e9 for name, value in timings.items()}

@@ -13,6 +13,7 @@ from isopod.runtime.calls import FOREVER, check_seconds
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
+from isopod.runtime.devices import check_device
 from isopod.runtime.environment import BuildEvent, Env
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
@@ -21,7 +22,7 @@ from isopod.runtime.model import Model
 from isopod.runtime.resources import Threads, affinity, thread_counts
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
-from isopod.runtime.target import Target
+from isopod.runtime.target import Overrides, Target
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
 
@@ -32,6 +33,10 @@ def load(
     env: Env | str | os.PathLike[str] | None = None,
     python: str | os.PathLike[str] | None = None,
     args: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    ops: Sequence[str | os.PathLike[str]] = (),
+    device: str | None = None,
     name: str | None = None,
     timeout: float | None = None,
     load_timeout: float = 300.0,
@@ -54,9 +59,16 @@ def load(
 
     ``target`` is ``"path/to/model.py:Name"`` or ``"package.module:Name"``: a function that takes its inputs by
     keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
+    Or it is a model file or a SavedModel's folder, whose content says which framework loads it, what it takes and what
+    it gives (``docs/formats.md``). ``backend`` says so where the file does not; ``options`` are the backend's own;
+    ``ops`` are libraries of custom operations, loaded before it.
+
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
     (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
+
+    ``device`` is ``"cpu"`` or a GPU, ``"cuda:0"``, by the numbers that this application sees (in the order of the PCI
+    bus); the worker sees no other. Without it a model runs where its framework puts it.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -79,15 +91,20 @@ def load(
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
-    found = Target.parse(target)
+    overrides = Overrides(backend, dict(options or {}), tuple(ops))
+    found = Target.parse(target, overrides)
     label = name or found.name
     with _told_of(label):
         _check_limits(timeout, load_timeout, grace, memory_limit)
+        check_device(device)
         where = _environment(env, python)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
         policy, patience = restart or Restart(), min(grace, FOREVER)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+    source = Source(
+        label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event,
+        overrides=overrides, device=device,
+    )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:

@@ -11,7 +11,7 @@ from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
 from isopod.runtime.resources import Threads
-from isopod.runtime.target import Target
+from isopod.runtime.target import NO_OVERRIDES, Overrides, Target
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Source:
     load_timeout: float
     threads: Threads | None = None
     on_event: Callable[[BuildEvent], None] | None = None
+    overrides: Overrides = NO_OVERRIDES
+    device: str | None = None
 
     def changed(
         self,
@@ -40,7 +42,7 @@ class Source:
         """Another version: what is not given stays. Raises ``SpecError``."""
         return replace(
             self,
-            target=self.target if target is None else Target.parse(target),
+            target=self.target if target is None else Target.parse(target, self.overrides),
             env=self.env if env is None else environment(env),
             args=self.args if args is None else dict(args),
         )
@@ -60,6 +62,7 @@ class Source:
             memory_limit=self.memory_limit,
             load_timeout=self.load_timeout,
             threads=self.threads,
+            device=self.device,
         )
 
 
