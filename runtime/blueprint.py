@@ -13,6 +13,7 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
+from isopod.runtime.devices import seen_device, with_device
 from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
 from isopod.runtime.target import Target
@@ -51,19 +52,25 @@ class Blueprint:
         threads: Threads | None = None,
         start: str = "spawn",
         pod: Hold | None = None,
+        device: str | None = None,
     ) -> Blueprint:
-        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent."""
-        _check_arguments(name, arguments)
+        """``threads`` win over the environment's.
+
+        Raises ``SpecError`` where the load arguments or options cannot be sent, or the device cannot be seen.
+        """
+        _check_arguments(name, arguments, dict(target.options))
         threads = threads or prepared.threads
         activation: dict[str, Any] = {
             "sites": [str(path) for path in prepared.site_dirs],
             "prefix": str(prepared.prefix),
             "executable": str(prepared.executable),
             "threads": [threads.within, threads.between] if threads else [],
+            "device": seen_device(device),
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
+        variables = with_device(variables, device)
         holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
         return cls(
             str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), holds, start,
@@ -76,10 +83,12 @@ class Blueprint:
             hold.release()
 
 
-def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    try:
-        size = len(plain.pack(arguments))
-    except SpecError as error:
-        raise SpecError(f"model {name!r}: its load arguments must be plain values: {error}") from None
+def _check_arguments(name: str, arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    size = 0
+    for what, values in (("load arguments", arguments), ("options", options)):
+        try:
+            size += len(plain.pack(values))
+        except SpecError as error:
+            raise SpecError(f"model {name!r}: its {what} must be plain values: {error}") from None
     if size > 48 * 1024:
         raise SpecError(f"model {name!r}: its load arguments take {size} bytes; pass a path to large data")

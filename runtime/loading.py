@@ -12,6 +12,7 @@ from isopod.runtime import supervisor
 from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deployment import Deployment
+from isopod.runtime.devices import check_device
 from isopod.runtime.environment import BuildEvent, Env, Threads, thread_counts
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
@@ -22,6 +23,7 @@ from isopod.runtime.resources import affinity
 from isopod.runtime.source import Source, designated, environment, limits
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
+from isopod.runtime.target import Overrides
 
 
 def load(
@@ -30,6 +32,10 @@ def load(
     env: Env | str | os.PathLike[str] | None = None,
     python: str | os.PathLike[str] | None = None,
     args: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    ops: Sequence[str | os.PathLike[str]] = (),
+    device: str | None = None,
     name: str | None = None,
     timeout: float | None = None,
     load_timeout: float | None = None,
@@ -52,8 +58,11 @@ def load(
     """Load a model into a process of its own, and return once it is ready to be called.
 
     ``target`` is ``"path/to/model.py:Name"`` or ``"package.module:Name"``: a function that takes its inputs by
-    keyword, or a class whose instances do (made with ``args``, plain values: numbers, text, lists, dicts). Or it
-    is the path of a pod, a folder or a zip (of ``isopod.pack``, or Neuropod's): it says its environment and limits.
+    keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
+    Or it is a model file or a SavedModel's folder, whose content says which framework loads it, what it takes and what
+    it gives (``docs/formats.md``). ``backend`` says so where the file does not; ``options`` are the backend's own;
+    ``ops`` are libraries of custom operations, loaded before it. Or it is a pod, a folder or a zip (of ``isopod.pack``,
+    or Neuropod's), which says all of that itself, its environment and its limits.
 
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
@@ -61,6 +70,9 @@ def load(
 
     What is None here is as the pod says, and else: ``load_timeout`` 300, ``grace`` 1, ``memory_limit`` 4 GiB, one
     worker, no standby, no retries, and no other limit.
+
+    ``device`` is ``"cpu"`` or a GPU, ``"cuda:0"``, by the numbers that this application sees (in the order of the PCI
+    bus); the worker sees no other. Without it a model runs where its framework puts it.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -93,26 +105,30 @@ def load(
         "workers": workers, "standby": standby, "retries": retries, "max_waiting": max_waiting,
         "max_calls": max_calls, "max_age": max_age, "max_rss": max_rss, "threads": threads,
     }  # fmt: skip
-    found = designated(target)
+    overrides = Overrides(backend, dict(options or {}), tuple(ops))
+    found = designated(target, overrides)
     label = name or found.name
     with _told_of(label):
-        options = Options.of(asked, limits(found))
+        chosen = Options.of(asked, limits(found))
+        check_device(device)
         where = _environment(env, python)
         way = start_named(start)
-        recycle = Recycle(options.max_rss, options.max_calls, options.max_age)
-        places, counts = affinity(cpus, options.workers), thread_counts(options.threads)
+        recycle = Recycle(chosen.max_rss, chosen.max_calls, chosen.max_age)
+        places, counts = affinity(cpus, chosen.workers), thread_counts(chosen.threads)
         staffing = Staffing(
-            options.workers, options.standby, options.retries, options.max_waiting, options.patience, places,
+            chosen.workers, chosen.standby, chosen.retries, chosen.max_waiting, chosen.patience, places,
             restart or Restart(), recycle,
         )  # fmt: skip
-    patience = min(options.load_timeout, FOREVER)
-    source = Source(label, found, where, dict(args or {}), options.memory_limit, patience, counts, way, on_event)
+    source = Source(
+        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), counts, way,
+        on_event, overrides=overrides, device=device,
+    )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
-    deployment = Deployment(label, staffing, options.memory_limit, History(folder_for(crash_reports)))
+    deployment = Deployment(label, staffing, chosen.memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)
-        model = Model(deployment, source, options.timeout)
+        model = Model(deployment, source, chosen.timeout)
         failed.pop_all()  # from here on the model closes it, when it is let go
     return supervisor.register(model)
 

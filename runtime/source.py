@@ -13,7 +13,7 @@ from isopod.runtime import pods
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
 from isopod.runtime.starter import Start
-from isopod.runtime.target import Target
+from isopod.runtime.target import NO_OVERRIDES, Overrides, Target
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Source:
     threads: Threads | None = None
     start: Start = "spawn"
     on_event: Callable[[BuildEvent], None] | None = None
+    overrides: Overrides = NO_OVERRIDES
+    device: str | None = None
 
     def changed(
         self,
@@ -43,7 +45,7 @@ class Source:
         """Another version: what is not given stays. Raises ``SpecError``."""
         return replace(
             self,
-            target=self.target if target is None else designated(target),
+            target=self.target if target is None else designated(target, self.overrides),
             env=self.env if env is None else environment(env),
             args=self.args if args is None else dict(args),
         )
@@ -72,16 +74,21 @@ class Source:
                 load_timeout=self.load_timeout,
                 threads=self.threads,
                 start=self.start,
+                device=self.device,
                 pod=None if pod is None else pod.hold,
             )
             failed.pop_all()  # from here on the blueprint has it
         return drawn
 
 
-def designated(given: str | os.PathLike[str]) -> Target:
+def designated(given: str | os.PathLike[str], overrides: Overrides = NO_OVERRIDES) -> Target:
     """What a user names: a pod, or what ``Target.parse`` knows. Raises ``SpecError``."""
     pod = pods.at(given)
-    return Target.parse(given) if pod is None else Target(pods.peek(pod).name, pod=pod)
+    if pod is None:
+        return Target.parse(given, overrides)
+    if overrides:
+        raise SpecError(f"{pod} is a pod, which says its backend, options and ops itself; pack it anew with others")
+    return Target(pods.peek(pod).name, pod=pod)
 
 
 def limits(target: Target) -> Mapping[str, Any]:

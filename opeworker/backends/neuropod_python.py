@@ -2,8 +2,7 @@
 
 ``options``: ``entrypoint_package`` (``"some.module"``, in the folder ``code``), ``entrypoint`` (a function in it), and
 ``data``. The entry point is called with that folder, and what it returns with the inputs as keywords. The code is a
-package of its own, so its modules import one another relatively; by their absolute names they are found, too, after
-everything that the environment has.
+package of its own, so its modules import one another relatively; they find one another by name, too.
 """
 
 from __future__ import annotations
@@ -13,48 +12,54 @@ import importlib.util
 import os
 import sys
 import types
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
 from isopod.ipc.errors import SpecError
-from isopod.ipc.spec import TensorSpec
 from isopod.opeworker.backends import Order
 from isopod.opeworker.threads import set_torch_threads
 
 _PACKAGE = "isopod_pod"
+_OPTIONS = ("entrypoint_package", "entrypoint", "code", "data")
 
 
-def load(order: Order) -> NeuropodPythonModel:
+def load(order: Order) -> NeuropodPython:
     """Import the entry point's module, and have it make the model."""
-    target, options = order.target, order.target["options"]
-    if order.arguments:
-        raise SpecError("a pod takes no load arguments ({})".format(", ".join(order.arguments)))
-    code = str(options["code"])
+    options = order.take_options(*_OPTIONS)
+    order.refuse_arguments()
+    missing = [name for name in _OPTIONS if not isinstance(options.get(name), str)]
+    if missing:
+        raise SpecError("a python package needs the options {}, as text".format(", ".join(missing)))
     # operations in Python packages are extension modules: the package imports them by name
-    sys.path[:0] = sorted({os.path.dirname(library) for library in target["ops"]})
-    sys.path.append(code)
-    _make_package(code)
-    name = str(options["entrypoint_package"])
+    sys.path[:0] = sorted({os.path.dirname(library) for library in order.ops})
+    _make_package(options["code"])
+    name, entrypoint = options["entrypoint_package"], options["entrypoint"]
     module = importlib.import_module(f"{_PACKAGE}.{name}")
-    entrypoint = getattr(module, str(options["entrypoint"]), None)
-    if not callable(entrypoint):
-        raise SpecError("the entry point {}.{} is not there, or is no function".format(name, options["entrypoint"]))
-    model = entrypoint(str(options["data"]))
-    if not callable(model):
-        raise SpecError(f"the entry point {name}.{options['entrypoint']} returned a {type(model).__name__}, no model")
+    function = getattr(module, entrypoint, None)
+    if not callable(function):
+        there = sorted(name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
+        raise SpecError(
+            "the entry point {}.{} is not there; the module has {}".format(
+                name, entrypoint, ", ".join(there) or "nothing"
+            )
+        )
+    order.imported()
     set_torch_threads(order.threads)
-    return NeuropodPythonModel(model, target)
+    model = function(options["data"])
+    if not callable(model):
+        raise SpecError(f"the entry point {name}.{entrypoint} returned a {type(model).__name__}, no model")
+    return NeuropodPython(model, order)
 
 
-class NeuropodPythonModel:
-    """What the entry point returned, with what the package declares."""
+class NeuropodPython:
+    """What the entry point returned. Which inputs it takes only its package says."""
 
-    def __init__(self, model: Callable[..., Any], target: dict[str, Any]) -> None:
+    def __init__(self, model: Callable[..., Any], order: Order) -> None:
         self._model = model
-        self.inputs = [TensorSpec.of(item) for item in target["inputs"] or []]
-        self.outputs = [TensorSpec.of(item) for item in target["outputs"] or []]
-        self.open = target["inputs"] is None
+        self.inputs = order.declared("inputs")
+        self.outputs = order.declared("outputs")
+        self.open = order.target.get("inputs") is None
 
-    def __call__(self, inputs: dict[str, Any]) -> Any:
+    def __call__(self, inputs: Dict[str, Any]) -> Any:
         return self._model(**inputs)
 
     def close(self) -> None:

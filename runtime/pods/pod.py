@@ -45,7 +45,8 @@ class Pod:
         elif says.platform == layout.TORCH:
             backend, path, options = "torchscript", self._file(layout.TORCHSCRIPT), {}
         else:
-            backend, path, options = "tensorflow", self._file(layout.FROZEN_GRAPH, layout.SAVED_MODEL), dict(says.own)
+            backend, path = "tensorflow", self._file(layout.FROZEN_GRAPH, layout.SAVED_MODEL)
+            options = {} if path.is_dir() else dict(says.own)  # a SavedModel's names are those of its signature
         ops = tuple(self.folder / layout.OPS / name for name in says.ops)
         return Target(
             backend=backend, path=path, ops=ops, options=options, inputs=says.inputs, outputs=says.outputs,
