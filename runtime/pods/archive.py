@@ -12,6 +12,7 @@ import hashlib
 import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplement
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 _MODE = stat.S_IFREG | 0o644
 _UNIX = 3
+_END, _END_WITHIN = b"PK\x05\x06", 22 + (1 << 16)  # the last record, and where it begins at the earliest
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Archive:
 
     def _checked(self, limits: Limits) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
+        self._check_directory(len(infos))
         if len(infos) > limits.files:
             raise SpecError(f"{self.place} holds {len(infos)} files, and more than {limits.files} are not unpacked")
         entries: dict[str, zipfile.ZipInfo] = {}
@@ -80,6 +83,21 @@ class Archive:
         check_names(self.place, entries)
         self._check_growth(entries, limits)
         return entries
+
+    def _check_directory(self, count: int) -> None:
+        """Whether the list of files is all of it: zipfile goes by its length alone, and one wrong byte hides the rest.
+
+        https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.16
+        """
+        with self.place.open("rb") as stream:
+            stream.seek(max(0, self.place.stat().st_size - _END_WITHIN))
+            tail = stream.read()
+        at = tail.rfind(_END)
+        if at < 0 or len(tail) - at < 22:
+            raise SpecError(f"{self.place} is damaged, or the archive is not whole: its end is not there")
+        told, offset = struct.unpack_from("<H", tail, at + 10)[0], struct.unpack_from("<I", tail, at + 16)[0]
+        if told not in (count, 0xFFFF) or offset not in (self._zip.start_dir, 0xFFFFFFFF):  # those are of zip64
+            raise SpecError(f"{self.place} is damaged, or the archive is not whole: it lists {count} of {told} files")
 
     def _check_kind(self, name: str, info: zipfile.ZipInfo) -> None:
         mode = info.external_attr >> 16

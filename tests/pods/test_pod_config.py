@@ -92,7 +92,7 @@ def test_what_is_no_pod(tmp_path: Path) -> None:
         isopod.load(tmp_path / "below.zip")
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "config.json").write_text('{"architectures": ["Bert"]}')
-    with pytest.raises(isopod.SpecError, match="does not say what to load"):  # a model hub's folder: not for us
+    with pytest.raises(isopod.SpecError, match="is no SavedModel"):  # a model hub's folder: not for us
         isopod.load(tmp_path / "hub")
 
 
