@@ -17,6 +17,7 @@ from isopod.runtime.api import (
     CrashReport,
     Env,
     EnvironmentBuildError,
+    Example,
     Health,
     InternalError,
     IsopodError,
@@ -41,6 +42,7 @@ from isopod.runtime.api import (
     errors,
     health,
     load,
+    pack,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "CrashReport",
     "Env",
     "EnvironmentBuildError",
+    "Example",
     "Health",
     "InternalError",
     "IsopodError",
@@ -74,4 +77,5 @@ __all__ = [
     "errors",
     "health",
     "load",
+    "pack",
 ]

@@ -12,6 +12,10 @@ _MAX_MESSAGE = 4_000
 _MAX_TRACEBACK = 24_000
 
 
+class BadValue(Exception):
+    """(the error, "input" or "output"): something that the model got or gave is no value that it can have or send."""
+
+
 def describe(error: BaseException, culprit: str = "model") -> dict[str, Any]:
     """Type, message and formatted traceback (cause chain and notes included), without our own frames.
 

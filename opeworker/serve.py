@@ -19,12 +19,9 @@ from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.record import Record, Tensor
 from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
 from isopod.opeworker import context, failure
+from isopod.opeworker.failure import BadValue
 from isopod.opeworker.link import Link
 from isopod.opeworker.outputs import name_outputs
-
-
-class _BadValue(Exception):
-    """(the error, "input" or "output"): something that the model got or gave is no value that can cross."""
 
 
 class Server:
@@ -84,7 +81,7 @@ class Server:
             tensors, extra = self._outputs(returned)
         except ArenaFull as error:
             kind, extra = records.FULL, {"error": failure.describe(error)}
-        except _BadValue as error:
+        except BadValue as error:
             kind, extra = records.RAISED, {"error": failure.describe(error.args[0], error.args[1])}
         except BaseException as error:  # goes to the caller as ModelError, SystemExit and KeyboardInterrupt too
             kind, extra = records.RAISED, {"error": failure.describe(error)}
@@ -102,7 +99,7 @@ class Server:
             try:
                 array = self._inbound.array(item, self._lent)
             except SpecError as error:
-                raise _BadValue(SpecError(f"input {item.name}: {error}"), "input") from None
+                raise BadValue(SpecError(f"input {item.name}: {error}"), "input") from None
             lease = lease_of(array)
             if lease is not None and lease.owner is self._borrowed:
                 self._borrowed.open[id(lease)] = (lease, number)
@@ -113,7 +110,7 @@ class Server:
         try:
             tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), context.arena_deadline())
         except SpecError as error:
-            raise _BadValue(error, "output") from None
+            raise BadValue(error, "output") from None
         for item, array in zip(tensors, kept):
             if self._link.is_own(item.segment):
                 self._lent.add(item, array)

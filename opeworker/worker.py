@@ -99,8 +99,10 @@ def _load(link: Link, order: dict[str, Any], laps: Laps) -> tuple[Any, Any]:
         raise _NoNumpy from error
     server = Server(link, order["memory_limit"])
     laps.lap("numpy")
-    threads = order["environment"]["threads"]
-    model = backends.load(backends.Order(target, order["arguments"], threads, lambda: laps.lap("module")))
+    where = order["environment"]
+    device = str(where.get("device") or "")
+    wanted = backends.Order(target, order["arguments"], where["threads"], device, lambda: laps.lap("module"))
+    model = backends.load(wanted)
     laps.lap("construct")
     return server, model
 

@@ -26,6 +26,8 @@ from isopod.runtime.loading import health as health
 from isopod.runtime.loading import load as load
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
+from isopod.runtime.pods.examples import Example as Example
+from isopod.runtime.pods.packing import pack as pack
 from isopod.runtime.report import CrashReport as CrashReport
 from isopod.runtime.sandbox import Sandbox as Sandbox
 from isopod.runtime.sandbox import SandboxReport as SandboxReport

@@ -14,6 +14,7 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
+from isopod.runtime.devices import seen_device, with_device
 from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
 from isopod.runtime.sandbox import Sandbox
@@ -26,9 +27,9 @@ class Blueprint:
     """``python`` is the interpreter that is executed, ``order`` what the worker is told then. ``variables`` come on top
     of what it inherits (None is one that it does not).
 
-    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
-    for as long as there can be workers. ``start`` is how they come to be (see ``starter``), ``warm`` what a template of
-    theirs imports.
+    ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``holds`` are on the
+    environment and on a pod's files, for as long as there can be workers. ``start`` is how they come to be (see
+    ``starter``), ``warm`` what a template of theirs imports.
     """
 
     target: str
@@ -38,7 +39,7 @@ class Blueprint:
     sandbox: Sandbox
     load_timeout: float
     origin: Origin
-    hold: Hold | None
+    holds: tuple[Hold, ...]
     start: str = "spawn"
     warm: tuple[str, ...] = ()
 
@@ -55,25 +56,32 @@ class Blueprint:
         sandbox: Sandbox,
         threads: Threads | None = None,
         start: str = "spawn",
+        pod: Hold | None = None,
+        device: str | None = None,
     ) -> Blueprint:
-        """``threads`` win over the environment's. Raises ``SpecError`` where the load arguments cannot be sent, or a
-        sandbox cannot be as it was asked for.
+        """``threads`` win over the environment's.
+
+        Raises ``SpecError`` where the load arguments or options cannot be sent, the device cannot be seen, or a sandbox
+        cannot be as it was asked for.
         """
         _check_sandbox(name, sandbox, target, start)
-        _check_arguments(name, arguments)
+        _check_arguments(name, arguments, dict(target.options))
         threads = threads or prepared.threads
         activation: dict[str, Any] = {
             "sites": [str(path) for path in prepared.site_dirs],
             "prefix": str(prepared.prefix),
             "executable": str(prepared.executable),
             "threads": [threads.within, threads.between] if threads else [],
+            "device": seen_device(device),
         }
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, sandbox.order(memory_limit))
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
+        variables = with_device(variables, device)
         origin = Origin.of(prepared)
+        holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
         return cls(
-            str(target), prepared.python, variables, order, sandbox, load_timeout, origin, prepared.hold, start,
+            str(target), prepared.python, variables, order, sandbox, load_timeout, origin, holds, start,
             prepared.warm,
         )  # fmt: skip
 
@@ -83,8 +91,8 @@ class Blueprint:
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""
-        if self.hold is not None:
-            self.hold.release()
+        for hold in self.holds:
+            hold.release()
 
 
 def _check_sandbox(name: str, sandbox: Sandbox, target: Target, start: str) -> None:
@@ -99,10 +107,12 @@ def _check_sandbox(name: str, sandbox: Sandbox, target: Target, start: str) -> N
         raise SpecError(f"model {name!r}: {error}") from None
 
 
-def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    try:
-        size = len(plain.pack(arguments))
-    except SpecError as error:
-        raise SpecError(f"model {name!r}: its load arguments must be plain values: {error}") from None
+def _check_arguments(name: str, arguments: dict[str, Any], options: dict[str, Any]) -> None:
+    size = 0
+    for what, values in (("load arguments", arguments), ("options", options)):
+        try:
+            size += len(plain.pack(values))
+        except SpecError as error:
+            raise SpecError(f"model {name!r}: its {what} must be plain values: {error}") from None
     if size > 48 * 1024:
         raise SpecError(f"model {name!r}: its load arguments take {size} bytes; pass a path to large data")

@@ -10,24 +10,23 @@ from typing import Any
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.calls import FOREVER, check_seconds
+from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
-from isopod.runtime.deadlines import GRACE
 from isopod.runtime.deployment import Deployment
+from isopod.runtime.devices import check_device
 from isopod.runtime.environment import BuildEvent, Env, Threads, thread_counts
 from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
+from isopod.runtime.options import Options
 from isopod.runtime.resources import affinity
 from isopod.runtime.sandbox import LIMITS, Sandbox
 from isopod.runtime.sandbox import sandbox as sandbox_of
-from isopod.runtime.source import Source, environment
+from isopod.runtime.source import Source, designated, environment, limits
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
-from isopod.runtime.target import Target
-
-DEFAULT_MEMORY_LIMIT = 4 << 30
+from isopod.runtime.target import Overrides
 
 
 def load(
@@ -36,14 +35,18 @@ def load(
     env: Env | str | os.PathLike[str] | None = None,
     python: str | os.PathLike[str] | None = None,
     args: Mapping[str, Any] | None = None,
+    backend: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    ops: Sequence[str | os.PathLike[str]] = (),
+    device: str | None = None,
     name: str | None = None,
     timeout: float | None = None,
-    load_timeout: float = 300.0,
-    grace: float = GRACE,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
-    workers: int = 1,
-    standby: int = 0,
-    retries: int = 0,
+    load_timeout: float | None = None,
+    grace: float | None = None,
+    memory_limit: int | None = None,
+    workers: int | None = None,
+    standby: int | None = None,
+    retries: int | None = None,
     restart: Restart | None = None,
     max_waiting: int | None = None,
     max_calls: int | None = None,
@@ -60,9 +63,20 @@ def load(
 
     ``target`` is ``"path/to/model.py:Name"`` or ``"package.module:Name"``: a function that takes its inputs by
     keyword, or a class whose instances do (made with ``args``, which are plain values: numbers, text, lists, dicts).
+    Or it is a model file or a SavedModel's folder, whose content says which framework loads it, what it takes and what
+    it gives (``docs/formats.md``). ``backend`` says so where the file does not; ``options`` are the backend's own;
+    ``ops`` are libraries of custom operations, loaded before it. Or it is a pod, a folder or a zip (of ``isopod.pack``,
+    or Neuropod's), which says all of that itself, its environment and its limits.
+
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
     (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
+
+    What is None here is as the pod says, and else: ``load_timeout`` 300, ``grace`` 1, ``memory_limit`` 4 GiB, one
+    worker, no standby, no retries, and no other limit.
+
+    ``device`` is ``"cpu"`` or a GPU, ``"cuda:0"``, by the numbers that this application sees (in the order of the PCI
+    bus); the worker sees no other. Without it a model runs where its framework puts it.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -92,21 +106,34 @@ def load(
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
-    found = Target.parse(target)
+    asked = {
+        "timeout": timeout, "load_timeout": load_timeout, "grace": grace, "memory_limit": memory_limit,
+        "workers": workers, "standby": standby, "retries": retries, "max_waiting": max_waiting,
+        "max_calls": max_calls, "max_age": max_age, "max_rss": max_rss, "threads": threads,
+    }  # fmt: skip
+    overrides = Overrides(backend, dict(options or {}), tuple(ops))
+    found = designated(target, overrides)
     label = name or found.name
     with _told_of(label):
-        _check_limits(timeout, load_timeout, grace, memory_limit)
+        chosen = Options.of(asked, limits(found))
+        check_device(device)
         where = _environment(env, python)
         way = start_named(start)
-        recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
-        policy, patience, box = restart or Restart(), min(grace, FOREVER), sandbox_of(sandbox)
-        staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    wait = min(load_timeout, FOREVER)
-    source = Source(label, found, where, dict(args or {}), memory_limit, wait, box, counts, way, on_event)
+        box = sandbox_of(sandbox)
+        recycle = Recycle(chosen.max_rss, chosen.max_calls, chosen.max_age)
+        places, counts = affinity(cpus, chosen.workers), thread_counts(chosen.threads)
+        staffing = Staffing(
+            chosen.workers, chosen.standby, chosen.retries, chosen.max_waiting, chosen.patience, places,
+            restart or Restart(), recycle,
+        )  # fmt: skip
+    source = Source(
+        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts, way,
+        on_event, overrides=overrides, device=device,
+    )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     history = History(folder_for(crash_reports))
-    deployment = Deployment(label, staffing, memory_limit, history, protected=box.strict)
-    return _started(deployment, source, blueprint, timeout)
+    deployment = Deployment(label, staffing, chosen.memory_limit, history, protected=box.strict)
+    return _started(deployment, source, blueprint, chosen.timeout)
 
 
 def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None) -> Model:
@@ -125,15 +152,6 @@ def _told_of(label: str) -> Iterator[None]:
         yield
     except SpecError as error:
         raise SpecError(f"model {label!r}: {error}") from None
-
-
-def _check_limits(timeout: float | None, load_timeout: float, grace: float, memory_limit: int) -> None:
-    if timeout is not None:
-        check_seconds(timeout, "timeout")
-    check_seconds(load_timeout, "load_timeout")
-    check_seconds(grace, "grace", zero=True)
-    if memory_limit < 1 << 20:
-        raise SpecError(f"a memory_limit of {memory_limit} bytes is too small; at least 1 MiB")
 
 
 def _environment(env: Env | str | os.PathLike[str] | None, python: str | os.PathLike[str] | None) -> Env | None:

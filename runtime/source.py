@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
+from isopod.runtime import pods
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
 from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.starter import Start
-from isopod.runtime.target import Target
+from isopod.runtime.target import NO_OVERRIDES, Overrides, Target
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Source:
     threads: Threads | None = None
     start: Start = "spawn"
     on_event: Callable[[BuildEvent], None] | None = None
+    overrides: Overrides = NO_OVERRIDES
+    device: str | None = None
 
     def changed(
         self,
@@ -43,29 +47,56 @@ class Source:
         """Another version: what is not given stays. Raises ``SpecError``."""
         return replace(
             self,
-            target=self.target if target is None else Target.parse(target),
+            target=self.target if target is None else designated(target, self.overrides),
             env=self.env if env is None else environment(env),
             args=self.args if args is None else dict(args),
         )
 
     def blueprint(self) -> Blueprint:
-        """Build the environment, where it is not there. Raises ``SpecError``, ``EnvironmentBuildError``."""
-        try:
-            env = own_environment(self.target) if self.env is None else self.env
-            prepared = prepare(env, on_event=self.on_event)
-        except (SpecError, EnvironmentBuildError) as error:
-            raise type(error)(f"model {self.name!r}: {error}") from error
-        return Blueprint.draw(
-            self.name,
-            self.target,
-            dict(self.args),
-            prepared,
-            memory_limit=self.memory_limit,
-            load_timeout=self.load_timeout,
-            sandbox=self.sandbox,
-            threads=self.threads,
-            start=self.start,
-        )
+        """Open the pod and build the environment, where they are not there.
+
+        Raises ``SpecError``, ``EnvironmentBuildError``.
+        """
+        with contextlib.ExitStack() as failed:
+            try:
+                pod = None if self.target.pod is None else pods.open_pod(self.target.pod)
+                if pod is not None:
+                    failed.callback(pod.release)
+                env = self.env or (own_environment(self.target) if pod is None else pod.env)
+                target = self.target if pod is None else pod.target
+                prepared = prepare(env, on_event=self.on_event)
+            except (SpecError, EnvironmentBuildError) as error:
+                raise type(error)(f"model {self.name!r}: {error}") from error
+            drawn = Blueprint.draw(
+                self.name,
+                target,
+                dict(self.args),
+                prepared,
+                memory_limit=self.memory_limit,
+                load_timeout=self.load_timeout,
+                sandbox=self.sandbox,
+                threads=self.threads,
+                start=self.start,
+                device=self.device,
+                pod=None if pod is None else pod.hold,
+            )
+            failed.pop_all()  # from here on the blueprint has it
+        return drawn
+
+
+def designated(given: str | os.PathLike[str], overrides: Overrides = NO_OVERRIDES) -> Target:
+    """What a user names: a pod, or what ``Target.parse`` knows. Raises ``SpecError``."""
+    pod = pods.at(given)
+    if pod is None:
+        return Target.parse(given, overrides)
+    if overrides:
+        raise SpecError(f"{pod} is a pod, which says its backend, options and ops itself; pack it anew with others")
+    return Target(pods.peek(pod).name, pod=pod)
+
+
+def limits(target: Target) -> Mapping[str, Any]:
+    """What a pod says of the limits within which it is to run; nothing for anything else. Raises ``SpecError``."""
+    return {} if target.pod is None else pods.peek(target.pod).section.limits
 
 
 def environment(given: Env | str | os.PathLike[str]) -> Env:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from isopod.cli.screen import Screen, amount, table
 from isopod.runtime.environment import Reporter, find_or_download, interpreters, prepare, projects, upkeep
 from isopod.runtime.environment.locking import lock
 from isopod.runtime.environment.store import Published, Store
+from isopod.runtime.pods import cache
 
 _DAY = 86_400.0  # seconds
 _KEY = 12  # digits that are shown, of 32
@@ -155,8 +157,10 @@ def _rm(screen: Screen, arguments: argparse.Namespace) -> int:
 def _gc(screen: Screen, arguments: argparse.Namespace) -> int:
     if arguments.unused_for < 0:
         raise SpecError(f"--unused-for {arguments.unused_for:g}: days cannot be negative")
-    gone = upkeep.collect(Store(), unused_for=arguments.unused_for * _DAY, dry_run=arguments.dry_run)
-    return _told_removed(screen, gone, as_json=arguments.json, would=arguments.dry_run)
+    seconds, dry_run = arguments.unused_for * _DAY, arguments.dry_run
+    environments = upkeep.collect(Store(), unused_for=seconds, dry_run=dry_run)
+    gone = itertools.chain(environments, cache.collect_unused(unused_for=seconds, dry_run=dry_run))
+    return _told_removed(screen, gone, as_json=arguments.json, would=dry_run)
 
 
 def _verify(screen: Screen, arguments: argparse.Namespace) -> int:

@@ -46,7 +46,9 @@ def add(commands: Any) -> None:
     remove = _command(each, "rm", "remove some; never one that a process uses")
     remove.add_argument("keys", metavar="KEY", nargs="*")
     remove.add_argument("--all", action="store_true", help="all of them")
-    collect = _command(each, "gc", "remove what killed builds left, and what nobody has used for long")
+    collect = _command(
+        each, "gc", "remove what killed builds left, and environments and unpacked pods that nobody has used for long"
+    )
     collect.add_argument(
         "--unused-for", metavar="DAYS", type=float, default=30.0, help="how long that is (30 by default)"
     )

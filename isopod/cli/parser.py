@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from isopod import IsopodError
-from isopod.cli import env_options
+from isopod.cli import env_options, pod_options
 from isopod.cli.screen import Screen, version
 
 _DESCRIPTION = """\
@@ -77,6 +77,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from isopod.cli import env
 
         return env.run(Screen(), arguments)
+    if arguments.command in ("inspect", "pack"):
+        from isopod.cli import pod
+
+        return (pod.run_inspect if arguments.command == "inspect" else pod.run_pack)(Screen(), arguments)
     if arguments.command == "report":
         from isopod.cli import report
 
@@ -116,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
     env_options.add(commands)
+    pod_options.add(commands)
     report = commands.add_parser(
         "report",
         help="read a crash report that was saved",

@@ -22,11 +22,16 @@ from isopod.opeworker.threads import set_torch_threads
 
 def load(order: Order) -> PythonModel:
     """Import the file or module, find the callable in it, and make it."""
+    return PythonModel(make_callable(order), str(order.target["attribute"]))
+
+
+def make_callable(order: Order) -> Callable[..., Any]:
+    """The function that a target names, or an instance of the class. Raises ``SpecError``, or what the file raises."""
     attribute = str(order.target["attribute"])
     module = _import(str(order.target.get("file") or ""), str(order.target.get("module") or ""))
     order.imported()
     set_torch_threads(order.threads)
-    return PythonModel(_make(_find(module, attribute), attribute, order.arguments), attribute)
+    return _make(_find(module, attribute), attribute, order.arguments)
 
 
 class PythonModel:
@@ -34,7 +39,7 @@ class PythonModel:
 
     def __init__(self, function: Callable[..., Any], attribute: str) -> None:
         self._callable = function
-        self.inputs, self.open = _signature(function, attribute)
+        self.inputs, self.open = signature_of(function, attribute)
         self.outputs: list[TensorSpec] = []
 
     def __call__(self, inputs: dict[str, Any]) -> Any:
@@ -102,7 +107,7 @@ def _make(found: Any, attribute: str, arguments: dict[str, Any]) -> Callable[...
     return instance
 
 
-def _signature(function: Callable[..., Any], attribute: str) -> tuple[list[TensorSpec], bool]:
+def signature_of(function: Callable[..., Any], attribute: str) -> tuple[list[TensorSpec], bool]:
     """Names of the inputs, whether each is required, and whether any other name is welcome."""
     try:
         parameters = inspect.signature(function).parameters.values()

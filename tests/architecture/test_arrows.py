@@ -48,8 +48,23 @@ GUARDED: dict[str, set[str]] = {
 
 # Files that are themselves imported late, when the model's environment is active: numpy may stand at their top.
 AFTER_ACTIVATION = {"ipc/lease.py", "ipc/tensor.py", "ipc/transfer.py"}
-# One file a framework; each may import what its framework needs. Model files of the demo run in workers, too.
-FREE_OF_RULES = ("opeworker/backends/", "isopod/demo/")
+# Model files of the demo run in workers, too.
+FREE_OF_RULES = ("isopod/demo/",)
+
+# A framework is imported only inside its backend, and only where its absence is told of (``requires``) or expected.
+BACKENDS = "opeworker/backends/"
+FRAMEWORKS: dict[str, set[str]] = {
+    "torch_values.py": {"torch"},
+    "torchscript.py": {"torch"},
+    "pytorch.py": {"torch"},
+    "tensorflow_values.py": {"tensorflow"},
+    "tensorflow_graph.py": {"tensorflow"},
+    "tensorflow.py": {"tensorflow"},
+    "keras.py": {"keras", "tensorflow"},
+    "onnx.py": {"onnxruntime"},
+    "sklearn.py": {"sklearn", "joblib", "skops", "pandas"},
+    "tensorrt.py": {"tensorrt"},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Import:
     path: str
     line: int
     module: str
-    optional: bool  # inside a function, or where its ImportError is caught
+    optional: bool  # inside a function, or where its ImportError is caught or told of
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line} imports {self.module}{'' if self.optional else ' as it loads'}"
@@ -80,13 +95,17 @@ def imports_of(path: Path, source: str) -> Iterator[Import]:
             children = [*node.handlers, *node.orelse, *node.finalbody]
         else:
             children = list(ast.iter_child_nodes(node))
-        optional = optional or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        optional = optional or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _requires(node)
         for module in _modules(node, package):
             yield Import(str(path), getattr(node, "lineno", 0), module, optional)
         for child in children:
             yield from visit(child, optional)
 
     yield from visit(ast.parse(source), False)
+
+
+def _requires(node: ast.AST) -> bool:
+    return isinstance(node, ast.With) and ast.unparse(node.items[0].context_expr).startswith("requires(")
 
 
 def _catches_import_error(handler: ast.ExceptHandler) -> bool:
@@ -117,6 +136,10 @@ def faults(found: Import) -> str | None:
         return None if allowed else f"{found}: {room} may import {sorted(ARROWS[room]) or 'no other room'}"
     if top in STANDARD or found.path.startswith(FREE_OF_RULES):
         return None
+    if found.path.startswith(BACKENDS):
+        if top == "numpy" or (top in FRAMEWORKS.get(Path(found.path).name, ()) and found.optional):
+            return None
+        return f"{found}: not a framework of this backend, or not inside 'with requires(…)'"
     if top in THIRD_PARTY[room] or (top in GUARDED[room] and (found.optional or found.path in AFTER_ACTIVATION)):
         return None
     if top in GUARDED[room]:
@@ -158,7 +181,11 @@ def test_the_dependencies_are_read() -> None:
         ("ipc/tensor.py", "import numpy as np", None),
         ("ipc/a.py", "class A:\n    import psutil", "not a library"),
         ("opeworker/a.py", "def f():\n    import torch", "not a library"),
-        ("opeworker/backends/a.py", "def f():\n    import torch", None),
+        ("opeworker/backends/pytorch.py", "with requires('torch'):\n    import torch", None),
+        ("opeworker/backends/pytorch.py", "def f():\n    import torch", None),
+        ("opeworker/backends/pytorch.py", "import torch", "not inside"),
+        ("opeworker/backends/onnx.py", "with requires('torch'):\n    import torch", "not a framework of this backend"),
+        ("opeworker/backends/onnx.py", "import numpy as np", None),
         ("opeworker/backends/a.py", "from isopod.runtime import model", "may import"),
     ],
 )
