@@ -31,9 +31,10 @@ def readable(environment: Dict[str, Any], target: Dict[str, Any], own: List[str]
     """Paths, for the ``environment`` and ``target`` of a load message, our ``own`` folders, and what was asked for."""
     prefix = environment["prefix"]
     found = [*SYSTEM, *own, *_interpreter(), "" if prefix in _SHARED_PREFIXES else prefix, *environment["sites"]]
-    options = target["options"]
-    found += [target["folder"], target["file"], target["path"], *target["ops"]]
-    found += [str(options.get("code", "")), str(options.get("data", "")), *more]
+    options = target.get("options", {})
+    found += [str(target.get(name, "")) for name in ("folder", "file", "path")]
+    found += [str(options.get(name, "")) for name in ("code", "data")]
+    found += [*target.get("ops", []), *more]
     found += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(path)]
     return list(dict.fromkeys(path for path in found if path))
 
