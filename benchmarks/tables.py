@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import cold_start, crash, round_trip
+from benchmarks import cold_start, crash, round_trip, sandbox
 from benchmarks.measure import Summary
 from benchmarks.results import Results
 from isopod.cli.screen import Screen
@@ -17,6 +17,7 @@ def report(screen: Screen, results: Results) -> None:
     _paced(screen, results)
     _cold_start(screen, results)
     _crash(screen, results)
+    _sandbox(screen, results)
 
 
 def _round_trips(screen: Screen, results: Results) -> None:
@@ -61,6 +62,23 @@ def _crash(screen: Screen, results: Results) -> None:
         _grouped(screen, [""], {who: row for who, row in rows.items() if row[0]}, scale=1e3)
     for note in results.notes(name):
         screen.line(screen.style(_GAP + note, "yellow"))
+
+
+def _sandbox(screen: Screen, results: Results) -> None:
+    profiles = results.values(sandbox.NAME, "where")
+    if profiles:
+        screen.heading("Start of a worker by profile: ms")
+        rows = {
+            who: [results.get(sandbox.NAME, profile, "start", who) for profile in profiles]
+            for who in results.values(sandbox.NAME, "who")
+        }
+        _grouped(screen, profiles, rows, scale=1e3)
+    for name, title in ((sandbox.CALLS, "One call by profile: µs"), (sandbox.NEIGHBOURS, "A model's calls: µs")):
+        for what in results.values(name, "what"):
+            screen.heading(title)
+            _grouped(
+                screen, [""], {who: [results.get(name, "unpinned", what, who)] for who in results.values(name, "who")}
+            )
 
 
 def _grouped(screen: Screen, groups: list[str], rows: dict[str, list[Summary | None]], *, scale: float = 1.0) -> None:

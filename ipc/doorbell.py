@@ -82,15 +82,18 @@ class _Timespec(ctypes.Structure):
 
 
 class ChildDoorbell:
-    """The child's end, through the C library, in memory received from the parent."""
+    """The child's end, through the C library, in memory received from the parent.
 
-    __slots__ = ("_address", "_memory", "_post", "_timed_wait", "_try_wait")
+    It stays mapped for as long as the process lives, by the C library and not by Python's ``mmap``: that keeps a
+    descriptor, by which a model could cut the file short and have its parent die of SIGBUS. It cannot be sealed.
+    """
+
+    __slots__ = ("_address", "_post", "_timed_wait", "_try_wait")
 
     def __init__(self, fd: int) -> None:
-        self._memory = mmap.mmap(fd, os.fstat(fd).st_size)
-        os.close(fd)
-        self._address = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self._memory)))
         library = ctypes.CDLL(None, use_errno=True)
+        self._address = ctypes.c_void_p(_map(library, fd))
+        os.close(fd)
         self._post, self._try_wait, self._timed_wait = library.sem_post, library.sem_trywait, library.sem_timedwait
         self._post.argtypes = self._try_wait.argtypes = [ctypes.c_void_p]
         self._timed_wait.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Timespec)]
@@ -114,6 +117,17 @@ class ChildDoorbell:
                 return True
             if ctypes.get_errno() not in (errno.EINTR, errno.ETIMEDOUT):
                 raise InternalError("sem_timedwait failed: " + os.strerror(ctypes.get_errno()))
+
+
+def _map(library: ctypes.CDLL, fd: int) -> int:
+    """Map a whole file readable, writable and shared; its address."""
+    call = library.mmap
+    call.restype = ctypes.c_void_p
+    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    address = call(None, os.fstat(fd).st_size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+    if address is None or address == ctypes.c_void_p(-1).value:
+        raise InternalError("a doorbell cannot be mapped: " + os.strerror(ctypes.get_errno()))
+    return int(address)
 
 
 class Spin:

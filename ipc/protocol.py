@@ -2,12 +2,14 @@
 
 ::
 
-    spawned ──hello──▶ greeted ──attach──▶ attached ──load──▶ loading ──ready──▶ ready ──drain──▶ draining ──bye──▶ over
-                                                                 └────failed────▶ over
+    spawned ──hello──▶ greeted ──attach──▶ attached ──load──▶ ordered ──guarded──▶ guarded ──proceed──▶ loading
+    loading ──ready──▶ ready ──drain──▶ draining ──bye──▶ over            ordered, loading ──failed──▶ over
 
-``segment`` and ``forget`` (parent) may come at any time from ``attached`` on; ``grow`` (child), answered by ``segment``
-or ``refuse``, while loading, ready and draining, and so may ``log`` (child), which nobody answers. A message that the
-table does not allow raises ``ProtocolError`` and changes nothing.
+Between ``ordered`` and ``loading`` the child locks itself, says what it has done, and waits until the parent has seen
+that it is so: no code of the model runs before. ``segment`` and ``forget`` (parent) may come at any time from
+``attached`` on; ``grow`` (child), answered by ``segment`` or ``refuse``, while loading, ready and draining, and so may
+``log`` (child), which nobody answers. A message that the table does not allow raises ``ProtocolError`` and changes
+nothing.
 
 A *template*, a process that only imports and then forks workers, speaks by a table of its own: it says hello, is
 prepared, and answers each ``fork`` with ``forked``, or with ``unfit`` where no worker can come of it any more.
@@ -24,7 +26,7 @@ from isopod.ipc.errors import ProtocolError
 from isopod.ipc.layout import MAX_FRAME
 
 CHILD, PARENT = "child", "parent"
-VERSION = 1
+VERSION = 2
 
 
 class Form(NamedTuple):
@@ -49,8 +51,11 @@ FORMS = {
             "environment": dict,
             "memory_limit": int,
             "log_level": int,  # what the application's loggers would drop is not sent
+            "sandbox": dict,
         },
     ),
+    "guarded": Form(CHILD, {"done": dict}),  # by mechanism
+    "proceed": Form(PARENT, {}),
     "ready": Form(CHILD, {"inputs": list, "outputs": list, "open": bool, "timings": dict}),
     "failed": Form(CHILD, {"culprit": str, "error": dict}),
     "log": Form(
@@ -87,7 +92,14 @@ TRANSITIONS = {
     ("greeted", "attach"): "attached",
     ("attached", "segment"): "attached",
     ("attached", "forget"): "attached",
-    ("attached", "load"): "loading",
+    ("attached", "load"): "ordered",
+    ("ordered", "segment"): "ordered",
+    ("ordered", "forget"): "ordered",
+    ("ordered", "guarded"): "guarded",
+    ("ordered", "failed"): "over",
+    ("guarded", "segment"): "guarded",
+    ("guarded", "forget"): "guarded",
+    ("guarded", "proceed"): "loading",
     ("loading", "segment"): "loading",
     ("loading", "forget"): "loading",
     ("loading", "grow"): "loading",

@@ -3,6 +3,9 @@
 A segment has no name, so nothing is left in ``/dev/shm`` whoever dies first, a container's limit on ``/dev/shm`` does
 not bind it, and nobody else can open it. It is sealed against shrinking (a shrunk file kills its readers with SIGBUS)
 and against growing. The parent creates every segment and hands its descriptor over; a child only attaches.
+
+A *protected* segment is sealed against writing, too, once its maker has mapped it: whoever attaches it can only read.
+(A seal against all writing was tried: the kernel refuses it while its maker's own mapping is there.)
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import mmap
 import os
 import threading
 
-from isopod.ipc.errors import ProtocolError
+from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 
 # From <linux/fcntl.h> and <linux/mman.h>; Python names them only in later versions.
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
-_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW = 1, 2, 4
+_SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 1, 2, 4, 16
 _SEALS = _SEAL_SEAL | _SEAL_SHRINK | _SEAL_GROW
 _MADV_POPULATE_WRITE = 23
 
@@ -37,30 +40,41 @@ if hasattr(os, "register_at_fork"):
 
 
 class Segment:
-    """Shared memory of a fixed size, mapped readable and writable. Whoever made it closes it.
+    """Shared memory of a fixed size, mapped readable and, unless it is attached and protected, writable. Whoever made
+    it closes it.
 
     ``map`` outlives ``close()`` for as long as an array uses it: closing gives the descriptor back, the memory goes
     with the last view.
     """
 
-    __slots__ = ("__weakref__", "_address", "_fd", "map", "size")
+    __slots__ = ("__weakref__", "_address", "_fd", "map", "protected", "size")
 
-    def __init__(self, fd: int, size: int) -> None:
+    def __init__(self, fd: int, size: int, *, protected: bool = False, writable: bool = True) -> None:
         self._fd = fd
         self.size = size
-        self.map = mmap.mmap(fd, size)
+        self.protected = protected
+        self.map = mmap.mmap(fd, size, access=mmap.ACCESS_DEFAULT if writable else mmap.ACCESS_READ)
         self._address = 0
 
     @classmethod
-    def create(cls, size: int, label: str = "isopod") -> Segment:
-        """Make a new, zeroed, sealed segment of ``size`` bytes. Raises ``OSError`` where the machine has no memory."""
+    def create(cls, size: int, label: str = "isopod", *, protected: bool = False) -> Segment:
+        """Make a new, zeroed, sealed segment of ``size`` bytes. Raises ``OSError`` where the machine has no memory,
+        ``SandboxUnavailable`` where it cannot be protected.
+        """
         fd = _anonymous_file(label)
         try:
             os.ftruncate(fd, size)
-            # Without memfd there are no seals either (EINVAL): the size is then only checked, not enforced.
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS)
-            return cls(fd, size)
+            made = cls(fd, size, protected=protected)
+            try:
+                fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS | (_SEAL_FUTURE_WRITE if protected else 0))
+            except OSError as error:
+                # Without memfd there are no seals either (EINVAL): the size is then only checked, not enforced.
+                if protected:
+                    raise SandboxUnavailable(
+                        f"shared memory cannot be sealed against writing here ({error.strerror}); it needs "
+                        "memfd_create and Linux 5.1"
+                    ) from None
+            return made
         except BaseException:  # whatever it was, it goes on to the caller; the descriptor must not stay
             os.close(fd)
             raise
@@ -72,13 +86,22 @@ class Segment:
         if size <= 0:
             os.close(fd)
             raise ProtocolError("a received segment is empty")
-        return cls(fd, size)
+        try:
+            protected = bool(fcntl.fcntl(fd, _F_GET_SEALS) & _SEAL_FUTURE_WRITE)
+        except OSError:  # it is no memfd
+            protected = False
+        return cls(fd, size, protected=protected, writable=not protected)
 
     @property
     def address(self) -> int:
         """Where this process sees the first byte."""
         if not self._address:
-            self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
+            if self.protected:  # ctypes takes only what can be written to
+                import numpy as np
+
+                self._address = int(np.frombuffer(self.map, np.uint8, 1).__array_interface__["data"][0])
+            else:
+                self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
         return self._address
 
     @property

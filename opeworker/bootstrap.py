@@ -32,7 +32,8 @@ def main() -> None:
     _package("isopod.ipc", [ipc])
     _package("isopod.opeworker", [here])
     worker = _import_ours("worker", bytecode)
-    faulthandler.register(worker.guard.STACKS_SIGNAL, file=faults, all_threads=True)
+    faulthandler.register(worker.hold.STACKS_SIGNAL, file=faults, all_threads=True)
+    worker.limits.close_all_but((control, faults, lifeline))
     # For a model, `import isopod` gives just this one door.
     root.worker = worker.context  # type: ignore[attr-defined]
     sys.modules["isopod.worker"] = worker.context
@@ -40,7 +41,7 @@ def main() -> None:
     if role == "template":
         ends, began = _import_ours("template", bytecode).run(control, faults, lifeline)
         control, lifeline = ends.control, ends.lifeline
-    worker.run(control, lifeline, began)
+    worker.run(control, lifeline, [ipc, here], began)
 
 
 def _import_ours(name: str, bytecode: str) -> types.ModuleType:

@@ -21,7 +21,7 @@ from isopod.ipc.mailbox import Receiver
 from isopod.ipc.notices import Cancellations, Progress
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
-from isopod.opeworker import guard
+from isopod.opeworker.guard import hold
 from isopod.opeworker.outgoing import Outgoing
 
 _SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
@@ -49,6 +49,14 @@ class Link:
     def connect(self) -> Message:
         """Hello, attach, and the load message."""
         self.send("hello", version=protocol.VERSION, pid=self.process, python=".".join(map(str, sys.version_info[:3])))
+        return self._await("load")
+
+    def await_proceed(self) -> None:
+        """Until the parent has seen that the lock holds. It may hand segments over meanwhile."""
+        self._await("proceed")
+
+    def _await(self, name: str) -> Message:
+        """The next message of that name, on the only thread; what comes before it is done."""
         while True:
             message = self._next()
             if message.name == "attach":
@@ -57,7 +65,7 @@ class Link:
                 self._add_segment(message)
             elif message.name == "forget":
                 self._forget_segment(message.fields["index"])
-            elif message.name == "load":
+            elif message.name == name:
                 return message
 
     def _attach(self, message: Message) -> None:
@@ -96,7 +104,7 @@ class Link:
                         self.inbell.ring()
                     self._changed.notify_all()
         except (OSError, ProtocolError):
-            guard.end_group()
+            hold.end_group()
 
     def send(self, message: str, **fields: Any) -> None:
         self.outgoing.send(message, **fields)
@@ -165,7 +173,7 @@ class Link:
             data, descriptors = channel.receive_with_descriptors(self._socket)
             self._descriptors.extend(descriptors)
             if not data:
-                guard.end_group()
+                hold.end_group()
             for frame in self._frames.feed(data):
                 self._received.append(self._conversation.received(frame))
         return self._received.popleft()

@@ -29,8 +29,9 @@ from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from isopod.ipc import channel, protocol
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.protocol import Message
-from isopod.opeworker import failure, guard, stdio
+from isopod.opeworker import failure, stdio
 from isopod.opeworker.activate import activate
+from isopod.opeworker.guard import hold
 
 _ENDS = 5
 _OURS = ("isopod.opeworker.serve", "isopod.opeworker.backends.python")  # what each worker imports, with numpy
@@ -53,8 +54,8 @@ def run(control: int, faults: int, lifeline: int) -> Tuple[Ends, int]:
     Returns in each forked worker, as a clean process, with the moment at which it began.
     """
     stdio.line_buffer()
-    guard.hold(lifeline, forks_follow=False)
-    guard.name_process("template")
+    hold.hold(lifeline, forks_follow=False)
+    hold.name_process("template")
     template = _Template(control)
     try:
         ends = template.serve()
@@ -130,14 +131,14 @@ class _Template:
         try:
             channel.send_frame(self._socket, self._conversation.sending(Message(message, fields)))
         except OSError:
-            guard.end_group()
+            hold.end_group()
 
     def _next(self) -> Message:
         while not self._received:
             data, descriptors = channel.receive_with_descriptors(self._socket)
             self._descriptors.extend(descriptors)
             if not data:
-                guard.end_group()
+                hold.end_group()
             for frame in self._frames.feed(data):
                 self._received.append(self._conversation.received(frame))
         return self._received.popleft()
@@ -208,7 +209,7 @@ def _settle_in(ends: Ends) -> None:
     os.close(ends.stdout)
     os.close(ends.stderr)
     faulthandler.enable(file=ends.faults, all_threads=True)
-    faulthandler.register(guard.STACKS_SIGNAL, file=ends.faults, all_threads=True)
+    faulthandler.register(hold.STACKS_SIGNAL, file=ends.faults, all_threads=True)
     signal.set_wakeup_fd(-1)
     random.seed()
     numpy_random = sys.modules.get("numpy.random")

@@ -1,37 +1,44 @@
 """The life of a worker, from a clean process to the last answer. The order of its steps is what makes it safe.
 
-Hold on to the parent; say hello and map what is shared; start listening; send what is logged; become the model's
-environment; load the model; serve; let it close; say bye. Numpy is imported only once the environment is active, and
-with it whatever of ``ipc`` needs it.
+Hold on to the parent; say hello and map what is shared; lock, and wait until the parent has seen that it holds; start
+listening; send what is logged; become the model's environment; load the model; serve; let it close; say bye. Until the
+lock there is one thread. Numpy is imported only once the environment is active, and with it whatever of ``ipc`` needs
+it.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, List
 
 # Everything of the standard library that may ever be needed is imported here, before a model's folder is on the path.
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.opeworker import backends, context, failure, guard, logs, stdio
+from isopod.opeworker import backends, context, failure, logs, stdio
 from isopod.opeworker.activate import activate, add_folder
+from isopod.opeworker.guard import hold, limits
+from isopod.opeworker.guard.lock import lock
+from isopod.opeworker.guard.native import Unavailable
 from isopod.opeworker.laps import Laps
 from isopod.opeworker.link import Link
 
-__all__ = ["context", "run"]
+__all__ = ["context", "hold", "limits", "run"]
 
 LOAD_FAILED, BROKEN = 120, 121  # exit codes of ours, explained by name in a crash report
 
 
-def run(control: int, lifeline: int, began: int) -> None:
-    """Everything that this process does. ``began`` is when it came to its first line. Ends the process."""
+def run(control: int, lifeline: int, own: List[str], began: int) -> None:
+    """Everything that this process does. Ends the process.
+
+    ``own`` are the folders of our two packages; ``began`` is when it came to its first line.
+    """
     laps = Laps(began)
     laps.lap("import")
     stdio.line_buffer()
-    guard.hold(lifeline)
+    hold.hold(lifeline)
     code = BROKEN
     try:
         link = Link(control)
-        code = _live(link, laps)
+        code = _live(link, laps, own)
     except BaseException as error:  # goes to stderr, and from there into the crash report; the parent sees the exit
         failure.excepthook_lines(error)
     stdio.flush()
@@ -39,13 +46,20 @@ def run(control: int, lifeline: int, began: int) -> None:
     os._exit(code)
 
 
-def _live(link: Link, laps: Laps) -> int:
+def _live(link: Link, laps: Laps, own: List[str]) -> int:
     order = link.connect()
     laps.lap("hello", link.heard_ns)
+    hold.name_process(order.fields["name"])
+    laps.lap("attach")
+    try:
+        done = lock(order.fields, own)
+    except Unavailable as error:
+        return _fail(link, "sandbox", error)
+    link.send("guarded", done=done)
+    link.await_proceed()  # the application looks for itself, and no code of the model runs before it has
+    laps.lap("lock")
     link.listen()
     logs.install(link.outgoing, order.fields["log_level"])
-    guard.name_process(order.fields["name"])
-    laps.lap("attach")
     try:
         server, model = _load(link, order.fields, laps)
     except SpecError as error:

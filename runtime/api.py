@@ -29,4 +29,6 @@ from isopod.runtime.outputs import Outputs as Outputs
 from isopod.runtime.pods.examples import Example as Example
 from isopod.runtime.pods.packing import pack as pack
 from isopod.runtime.report import CrashReport as CrashReport
+from isopod.runtime.sandbox import Sandbox as Sandbox
+from isopod.runtime.sandbox import SandboxReport as SandboxReport
 from isopod.runtime.stats import Stats as Stats

@@ -5,6 +5,7 @@ Frozen: replacing a model by a new version is another blueprint.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,15 @@ from isopod.runtime.control import LoadOrder
 from isopod.runtime.devices import seen_device, with_device
 from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.variables import worker_variables
 from isopod.runtime.target import Target
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """``python`` is the interpreter that is executed with ``variables`` (None is one that it does not inherit);
-    ``order`` is what the worker is told then.
+    """``python`` is the interpreter that is executed, ``order`` what the worker is told then. ``variables`` come on top
+    of what it inherits (None is one that it does not).
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``holds`` are on the
     environment and on a pod's files, for as long as there can be workers. ``start`` is how they come to be (see
@@ -33,6 +36,7 @@ class Blueprint:
     python: Path
     variables: Mapping[str, str | None]
     order: LoadOrder
+    sandbox: Sandbox
     load_timeout: float
     origin: Origin
     holds: tuple[Hold, ...]
@@ -49,6 +53,7 @@ class Blueprint:
         *,
         memory_limit: int,
         load_timeout: float,
+        sandbox: Sandbox,
         threads: Threads | None = None,
         start: str = "spawn",
         pod: Hold | None = None,
@@ -56,8 +61,10 @@ class Blueprint:
     ) -> Blueprint:
         """``threads`` win over the environment's.
 
-        Raises ``SpecError`` where the load arguments or options cannot be sent, or the device cannot be seen.
+        Raises ``SpecError`` where the load arguments or options cannot be sent, the device cannot be seen, or the
+        sandbox cannot be as it was asked for.
         """
+        _check_sandbox(name, sandbox, target, start)
         _check_arguments(name, arguments, dict(target.options))
         threads = threads or prepared.threads
         activation: dict[str, Any] = {
@@ -67,20 +74,37 @@ class Blueprint:
             "threads": [threads.within, threads.between] if threads else [],
             "device": seen_device(device),
         }
-        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
+        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, sandbox.order(memory_limit))
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         variables = with_device(variables, device)
         holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
+        origin = Origin.of(prepared)
         return cls(
-            str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), holds, start,
+            str(target), prepared.python, variables, order, sandbox, load_timeout, origin, holds, start,
             prepared.warm,
         )  # fmt: skip
+
+    def environ(self) -> dict[str, str]:
+        """The whole environment of a worker that is started now."""
+        return worker_variables(os.environ, self.variables, self.sandbox.profile)
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""
         for hold in self.holds:
             hold.release()
+
+
+def _check_sandbox(name: str, sandbox: Sandbox, target: Target, start: str) -> None:
+    if sandbox.strict and start != "spawn":
+        raise SpecError(
+            f"model {name!r}: start={start!r} is for models that you trust; a strict worker is locked before code of "
+            "its environment runs, which a template has run already"
+        )
+    try:
+        sandbox.check_folder(target.file.parent if target.file else None)
+    except SpecError as error:
+        raise SpecError(f"model {name!r}: {error}") from None
 
 
 def _check_arguments(name: str, arguments: dict[str, Any], options: dict[str, Any]) -> None:

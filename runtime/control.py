@@ -33,6 +33,7 @@ class LoadOrder:
     arguments: dict[str, Any]
     environment: dict[str, Any]
     memory_limit: int
+    sandbox: dict[str, Any]
 
 
 class Unreachable(ProtocolError):
@@ -47,8 +48,11 @@ class Control:
     whichever side, the segment is, too; with the last of them the worker is told to forget it.
     """
 
-    def __init__(self, process: WorkerProcess, handle: Callable[[Message], None]) -> None:
+    def __init__(
+        self, process: WorkerProcess, handle: Callable[[Message], None], *, only_protected: bool = False
+    ) -> None:
         self._process = process
+        self._only_protected = only_protected  # what it could write to is another model's, or the application's own
         self._handle = handle
         self._conversation = protocol.Conversation(protocol.PARENT)
         self._frames = channel.FrameBuffer()
@@ -90,6 +94,7 @@ class Control:
                 environment=order.environment,
                 memory_limit=order.memory_limit,
                 log_level=log_level,
+                sandbox=order.sandbox,
             )
 
     def index_of(self, segment: Segment) -> int | None:
@@ -99,6 +104,8 @@ class Control:
         index = self._indices.get(id(segment))
         if index is not None:
             return index
+        if self._only_protected and not segment.protected:
+            return None
         with self._lock:
             return self._indices.get(id(segment)) or self._give(segment, outbox=False)
 

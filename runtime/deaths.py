@@ -14,6 +14,7 @@ from isopod.ipc.errors import (
     IsopodError,
     ModelError,
     ProtocolError,
+    SandboxUnavailable,
     SpecError,
     WorkerCrashed,
     WorkerTimeout,
@@ -192,6 +193,10 @@ def arena_error(model: str, failure: Any) -> ArenaFull:
 def load_error(model: str, target: str, culprit: str, failure: Any) -> IsopodError:
     """Why a model could not be loaded, by whose fault it is."""
     text = failure_text(failure)
+    if culprit == "seen":
+        return SandboxUnavailable(text["message"])
+    if culprit == "sandbox":
+        return SandboxUnavailable(f"model {model!r} cannot have the sandbox that was asked for: {text['message']}")
     if culprit == "caller":
         return SpecError(f"model {model!r} cannot be loaded from {target}: {text['message']}")
     if culprit == "environment":

@@ -10,12 +10,13 @@ import functools
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psutil
 
 from isopod.ipc.arena import Arena
-from isopod.ipc.errors import ArenaFull, Closed, SpecError
+from isopod.ipc.errors import ArenaFull, Closed, SpecError, WorkerUnavailable
 from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner, Outbound
 from isopod.runtime.admission import Admission
@@ -28,16 +29,20 @@ from isopod.runtime.interface import Interface
 from isopod.runtime.lifecycle import READY, SHUT, STOPPED
 from isopod.runtime.process import GARBAGE, REPLACED, WorkerProcess
 from isopod.runtime.report import CrashReport
+from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
-from isopod.runtime.stats import Counters
+from isopod.runtime.stats import Counters, Stats, latency
 
 
 class Deployment:
     """Safe for many threads."""
 
-    def __init__(self, name: str, staffing: Staffing, memory_limit: int, history: History) -> None:
+    def __init__(
+        self, name: str, staffing: Staffing, memory_limit: int, history: History, *, protected: bool = False
+    ) -> None:
         self.name = name
+        self._protected = protected  # workers may only read what they are sent
         self.staffing = staffing
         self.counters = Counters()
         self.owner = ArenaOwner(Arena(self._grow, memory_limit, f"model {name!r}", self._reclaim))
@@ -144,6 +149,7 @@ class Deployment:
             self.history,
             fleet.crew.scribe,
             fleet,
+            fleet.crew.keeper,
             grace=self.staffing.grace,
             max_calls=self.staffing.recycle.max_calls,
             replica=seat,
@@ -208,6 +214,38 @@ class Deployment:
         """Resident memory of all workers in bytes, shared memory included."""
         return sum(_rss(worker.pid) for worker in self.health().workers)
 
+    def stats(self) -> Stats:
+        """Counters and latencies since the model was loaded. Raises ``Closed`` in a forked copy."""
+        self.check_process()
+        counters, arena = self.counters, self.owner.arena
+        times = counters.times.copy()
+        start = self.start_times
+        return Stats(
+            calls=counters.calls,
+            errors=counters.errors,
+            crashes=counters.crashes,
+            restarts=self.health().restarts,
+            latency=latency(waited for waited, _ in times),
+            compute=latency(computed for _, computed in times),
+            bytes_copied_in=counters.copied_in,
+            bytes_copied_out=counters.copied_out,
+            rss_bytes=self.rss(),
+            shared_bytes=arena.reserved,
+            shared_bytes_used=arena.used,
+            start_seconds=start.get("total", 0.0),
+            start=start,
+        )
+
+    def sandbox_report(self) -> SandboxReport:
+        """What was seen to hold for the workers that live. Raises ``Closed``."""
+        self.check_open()
+        fleet = self._fleet
+        sessions = [] if fleet is None else fleet.sessions()
+        found = [report for session in sessions if (report := session.sandbox_report) is not None]
+        if not found:
+            raise WorkerUnavailable(f"model {self.name!r} has no worker at this moment; ask again when it is ready")
+        return replace(found[0], pids=tuple(pid for report in found for pid in report.pids))
+
     # ------------------------------------------------------------------ the end
 
     def close(self, timeout: float) -> None:
@@ -249,7 +287,7 @@ class Deployment:
 
     def _grow(self, size: int) -> Segment:
         try:
-            return Segment.create(size, "isopod-inputs")
+            return Segment.create(size, "isopod-inputs", protected=self._protected)
         except OSError as error:
             raise ArenaFull(f"model {self.name!r}: the machine has no {size} bytes of memory: {error}") from error
 

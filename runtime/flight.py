@@ -367,3 +367,11 @@ def _remaining(call: Call) -> float:
     if not call.due_ns or call.late:
         return -1.0
     return max(0.0, (call.due_ns - time.monotonic_ns()) / 1e9)
+
+
+def first_of(sent: dict[int, Call]) -> int | None:
+    """The call that a worker is at. Asked without the lock, for a line of its log: what is not sure is not said."""
+    try:
+        return next(iter(sent), None)
+    except RuntimeError:  # one came or went at this moment
+        return None

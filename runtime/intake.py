@@ -11,10 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
+import numpy as np
+
 from isopod.ipc import record as records
 from isopod.ipc.errors import IsopodError, ProtocolError, SpecError
 from isopod.ipc.lent import Lent
 from isopod.ipc.record import Record
+from isopod.ipc.tensor import is_text
 from isopod.ipc.transfer import Inbound, values_in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control
@@ -24,7 +27,11 @@ from isopod.runtime.stats import Counters
 
 
 class Intake:
-    """``in_flight(key)`` says how often a block is with calls that are not answered yet."""
+    """``in_flight(key)`` says how often a block is with calls that are not answered yet.
+
+    ``memory_limit`` (bytes) bounds what is copied of one answer. With ``copies`` every output is, before anyone looks
+    at it: the worker could change what lies in shared memory while it is looked at.
+    """
 
     def __init__(
         self,
@@ -33,8 +40,13 @@ class Intake:
         control: Control,
         counters: Counters,
         in_flight: Callable[[tuple[int, int]], int],
+        *,
+        memory_limit: int,
+        copies: bool = False,
     ) -> None:
         self._name = name
+        self._memory_limit = memory_limit
+        self._copies = copies
         self._mail = mail
         self._counters = counters
         self._in_flight = in_flight
@@ -63,7 +75,7 @@ class Intake:
         error: IsopodError | None = None
         try:
             if answer.kind == records.RESULT:
-                arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
+                arrays = self._arrays(call, answer)
                 call.outputs = values_in_order(arrays, answer.plain)
                 if not self._counters.output_names:
                     self._counters.output_names = tuple(call.outputs)
@@ -76,6 +88,21 @@ class Intake:
             return error
         call.outputs = None  # what comes too late is dropped, or a caller would get what the model gave up half-way
         return overrun_error(self._name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
+
+    def _arrays(self, call: Call, answer: Record) -> list[tuple[str, Any]]:
+        # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
+        copied = sum(item.nbytes for item in answer.tensors if self._copies or is_text(item.dtype))
+        if copied > self._memory_limit:
+            raise ProtocolError(f"its outputs claim {copied} bytes, more than its memory_limit of {self._memory_limit}")
+        arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
+        return [(name, self._private(array)) for name, array in arrays] if self._copies else arrays
+
+    def _private(self, array: Any) -> Any:
+        """A copy in ordinary memory. A boolean that is neither 0 nor 1 would lead numpy's masks out of their arrays."""
+        self._counters.add_copied_out(array.nbytes)
+        if array.dtype == bool:
+            return array.view(np.uint8) != 0
+        return array.copy()
 
     def reclaim(self) -> None:
         """Take back what the worker has returned. Safe for many threads. Raises ``ProtocolError``."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
 from isopod.runtime.deployment import Deployment
@@ -20,7 +21,8 @@ from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.options import Options
 from isopod.runtime.resources import affinity
-from isopod.runtime.source import Source, designated, environment, limits
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.source import Source, designated, environment, limits, sandbox_for
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
 from isopod.runtime.target import Overrides
@@ -52,6 +54,7 @@ def load(
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
     start: Start = "spawn",
+    sandbox: str | Sandbox | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -92,11 +95,14 @@ def load(
     the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
     workers are spawned.
 
+    ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``. None is
+    ``"limits"``, or what a pod asks for, which is never less.
+
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
 
     Raises ``SpecError`` (something named does not exist), ``EnvironmentBuildError``, ``ModelError`` (it raised while
-    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``. ::
+    loading), ``WorkerCrashed``, ``WorkerTimeout``, ``WorkerUnavailable``, ``SandboxUnavailable``. ::
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
@@ -119,16 +125,22 @@ def load(
             chosen.workers, chosen.standby, chosen.retries, chosen.max_waiting, chosen.patience, places,
             restart or Restart(), recycle,
         )  # fmt: skip
+        box = sandbox_for(found, sandbox)
     source = Source(
-        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), counts, way,
-        on_event, overrides=overrides, device=device,
+        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts,
+        way, on_event, overrides=overrides, device=device,
     )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
-    deployment = Deployment(label, staffing, chosen.memory_limit, History(folder_for(crash_reports)))
+    history = History(folder_for(crash_reports))
+    deployment = Deployment(label, staffing, chosen.memory_limit, history, protected=box.strict)
+    return _started(deployment, source, blueprint, chosen.timeout)
+
+
+def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None) -> Model:
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)
-        model = Model(deployment, source, chosen.timeout)
+        model = Model(deployment, source, timeout)
         failed.pop_all()  # from here on the model closes it, when it is let go
     return supervisor.register(model)
 

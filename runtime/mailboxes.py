@@ -22,14 +22,17 @@ _Closable = TypeVar("_Closable", Segment, ParentDoorbell)
 
 
 class Mailboxes:
-    """Inbox and outbox of one worker. Raises ``OSError`` where the machine has no memory or no descriptors left."""
+    """Inbox and outbox of one worker. ``protected``: it can only read its inbox; all that it writes is in its outbox.
 
-    def __init__(self) -> None:
+    Raises ``OSError`` where the machine has no memory or no descriptors left, ``SandboxUnavailable``.
+    """
+
+    def __init__(self, *, protected: bool = False) -> None:
         shape = Layout()
         self.credits = shape.slots
         self.payload = shape.payload
         with contextlib.ExitStack() as failed:
-            self._inbox = _closing(failed, Segment.create(shape.size, "isopod-inbox"))
+            self._inbox = _closing(failed, Segment.create(shape.size, "isopod-inbox", protected=protected))
             self._outbox = _closing(failed, Segment.create(shape.size, "isopod-outbox"))
             self._inbell, self._outbell = _closing(failed, ParentDoorbell()), _closing(failed, ParentDoorbell())
             for segment in (self._inbox, self._outbox):

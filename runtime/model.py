@@ -28,10 +28,11 @@ from isopod.runtime.environment import Env
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.outputs import Outputs
+from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.second_chances import Follow, SecondChances, resend
 from isopod.runtime.session import Gone, Session
 from isopod.runtime.source import Source
-from isopod.runtime.stats import Stats, latency
+from isopod.runtime.stats import Stats
 
 _ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
 _ARENA_WAIT_NS = int(_ARENA_WAIT * 1e9)
@@ -319,25 +320,14 @@ class Model:
 
     def stats(self) -> Stats:
         """Counters and latencies since the model was loaded."""
-        self._deployment.check_process()
-        counters, arena = self._deployment.counters, self._deployment.owner.arena
-        times = counters.times.copy()
-        start = self._deployment.start_times
-        return Stats(
-            calls=counters.calls,
-            errors=counters.errors,
-            crashes=counters.crashes,
-            restarts=self._deployment.health().restarts,
-            latency=latency(waited for waited, _ in times),
-            compute=latency(computed for _, computed in times),
-            bytes_copied_in=counters.copied_in,
-            bytes_copied_out=counters.copied_out,
-            rss_bytes=self._deployment.rss(),
-            shared_bytes=arena.reserved,
-            shared_bytes_used=arena.used,
-            start_seconds=start.get("total", 0.0),
-            start=start,
-        )
+        return self._deployment.stats()
+
+    def sandbox_report(self) -> SandboxReport:
+        """What was really enforced on the workers that live: for people by ``str()``, as data by its fields.
+
+        Raises ``WorkerUnavailable`` where there is none just now, ``Closed``.
+        """
+        return self._deployment.sandbox_report()
 
     # ------------------------------------------------------------------ closing
 

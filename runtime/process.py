@@ -195,11 +195,11 @@ def both_ends() -> Iterator[tuple[WorkerProcess, tuple[int, ...]]]:
 
 
 def spawn(
-    python: Path, variables: Mapping[str, str | None], bytecode: Path, role: Literal["worker", "template"] = "worker"
+    python: Path, variables: Mapping[str, str], bytecode: Path, role: Literal["worker", "template"] = "worker"
 ) -> WorkerProcess:
     """Start a worker, or a template of workers, on a base interpreter; our modules' bytecode is kept in ``bytecode``.
 
-    ``variables`` are as in ``child_variables``. Raises ``SpecError`` where the interpreter cannot be executed.
+    ``variables`` are its whole environment. Raises ``SpecError`` where the interpreter cannot be executed.
     """
     with both_ends() as (process, (control, stdout, stderr, faults, lifeline)):
         command = [str(python), "-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
@@ -213,7 +213,7 @@ def spawn(
                 stderr=stderr,
                 pass_fds=(control, faults, lifeline),
                 start_new_session=True,
-                env=child_variables(variables),
+                env=variables,
             )
         except OSError as error:
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
@@ -237,16 +237,6 @@ def _reap(popen: subprocess.Popen[bytes], inherited_peak: int) -> tuple[int | No
         return None, 0
     popen.returncode = os.waitstatus_to_exitcode(status)
     return popen.returncode, usage.ru_maxrss * 1024 if usage.ru_maxrss > inherited_peak else 0
-
-
-def child_variables(extra: Mapping[str, str | None]) -> dict[str, str]:
-    """The environment of a child: ours without what would lead it to the application's Python, and ``extra`` on top.
-
-    None in ``extra`` is a variable that the child does not inherit.
-    """
-    ours = ("VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "__PYVENV_LAUNCHER__")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name not in ours}
-    return {name: value for name, value in {**kept, **extra}.items() if value is not None}
 
 
 def folder_of(room: str) -> Path:

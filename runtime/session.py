@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from isopod.ipc import record as records
 from isopod.ipc.errors import InternalError, IsopodError, ProtocolError
@@ -20,15 +20,19 @@ from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, checked_interface
 from isopod.runtime.deaths import crash_error, ended_error, report_of, timeout_error
-from isopod.runtime.flight import Flight
+from isopod.runtime.flight import Flight, first_of
 from isopod.runtime.history import History
+from isopod.runtime.induction import Induction
 from isopod.runtime.intake import Intake
+from isopod.runtime.keeper import Keeper
 from isopod.runtime.lifecycle import DRAINING, ENDED, READY, Lifecycle
+from isopod.runtime.listener import Listener
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
 from isopod.runtime.oom import Gauge
 from isopod.runtime.process import APPLICATION_ENDED, CLOSED, FAREWELLS, GARBAGE, WorkerProcess
 from isopod.runtime.report import CrashReport
+from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.scribe import Scribe
 from isopod.runtime.stats import Counters
 
@@ -37,15 +41,6 @@ _SPURIOUS_LIMIT = 100_000  # rings without a record: a worker that only makes us
 
 class Gone(Exception):
     """The session takes no calls any more; another one does."""
-
-
-class Listener(Protocol):
-    """Who hears of a session's life. Neither may block: the monitor thread calls them."""
-
-    def on_ready(self, session: Session) -> None: ...
-    def on_ended(self, session: Session) -> None: ...  # its death is known, and callers are told next
-    def on_gone(self, session: Session) -> None: ...  # callers are told, or are about to hear it
-    def on_worn(self, session: Session) -> None: ...
 
 
 class Session:
@@ -64,6 +59,7 @@ class Session:
         history: History,
         scribe: Scribe,
         listener: Listener,
+        keeper: Keeper,
         *,
         grace: float = deadlines.GRACE,
         max_calls: int | None = None,
@@ -77,7 +73,8 @@ class Session:
         self.grace = grace  # seconds
         self.process = process
         self.life = Lifecycle()
-        self.control = Control(process, self._on_message)
+        strict = blueprint.sandbox.strict
+        self.control = Control(process, self._on_message, only_protected=strict)
         self.report: CrashReport | None = None
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}
@@ -85,6 +82,7 @@ class Session:
         self.crashed = False  # it died, and was not meant to
         self.blameless = False  # it was ended for a reason of the application's own
         self.poisoned = False  # it was killed by a call that had killed another one before
+        self.distrusted = False  # it broke the data protocol: nothing that it wrote is looked at any more
         self.replaced = False  # others have taken its place
         self.berth = 0  # which of its model's sets of processors it has while it takes calls
         self.exited = threading.Event()
@@ -96,13 +94,16 @@ class Session:
         self._wears_out_at = max_calls
         self._counters = counters
         self._arena = owner.arena
-        self._mail = Mailboxes()
+        self._mail = Mailboxes(protected=strict)
         self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
-        self._intake = Intake(name, self._mail, self.control, counters, self.flight.uses)
+        limit = self._order.memory_limit
+        uses = self.flight.uses
+        self._intake = Intake(name, self._mail, self.control, counters, uses, memory_limit=limit, copies=strict)
         # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
-        self.watch = Watch(process, name, scribe, replica, functools.partial(_first, self.flight.sent))
+        self.watch = Watch(process, name, scribe, replica, functools.partial(first_of, self.flight.sent))
+        self._induction = Induction(blueprint, process, self.control, keeper)
         self._heard = 0  # answers that were taken in, to the end
 
     @property
@@ -112,6 +113,10 @@ class Session:
     @property
     def cause_of_death(self) -> str:
         return "" if self.report is None else self.report.cause
+
+    @property
+    def sandbox_report(self) -> SandboxReport | None:
+        return self._induction.report
 
     @property
     def takes_calls(self) -> bool:
@@ -130,8 +135,9 @@ class Session:
     def _on_message(self, message: Message) -> None:
         if message.name == "hello":
             self.life.advance("greeted")
-            segments = [home.segment for home in self._arena.segments]
-            self.control.attach(self._mail.descriptors, segments, self._order, self.watch.log_level)
+            self._induction.greet(self._mail, self._arena, self.watch.log_level)
+        elif message.name == "guarded":
+            self.load_failure = self._induction.check(message.fields["done"])
         elif message.name == "ready":
             self.interface = checked_interface(message.fields)
             self.life.advance("loaded")
@@ -286,6 +292,7 @@ class Session:
                 self.give_up("Ctrl-C came while its answer was taken in", blameless=True)
             raise
         except Exception as error:  # goes to every caller, as why the worker was ended: they must not wait for ever
+            self.distrusted = True
             what = error if isinstance(error, ProtocolError) else repr(error)
             self.process.kill(f"it broke the data protocol: {what}")
             self.exited.wait()
@@ -333,7 +340,7 @@ class Session:
 
     def _settle_all(self) -> None:
         """The worker is dead: take in what it still answered, then tell everybody else."""
-        while True:
+        while not self.distrusted:
             try:
                 data = self._mail.receiver.drain()
                 if data is None:
@@ -384,15 +391,8 @@ class Session:
     def _dispose(self) -> None:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""
         self._intake.close()
+        self._induction.close()
         self.control.close()
         self._mail.close()
         for segment in self.control.outbox():
             segment.close()
-
-
-def _first(sent: dict[int, Call]) -> int | None:
-    """The call that a worker is at. Asked without the lock, for a line of its log: what is not sure is not said."""
-    try:
-        return next(iter(sent), None)
-    except RuntimeError:  # one came or went at this moment
-        return None

@@ -29,7 +29,7 @@ class Starter:
         self._template: Template | None = None
         if blueprint.start == "fork-template":
             order = blueprint.order
-            self._template = crew.templates.take(Kind.of(blueprint.python, blueprint.variables, order.environment))
+            self._template = crew.templates.take(Kind.of(blueprint.python, blueprint.environ(), order.environment))
 
     def order(self, cpus: frozenset[int] | None, then: Then) -> None:
         """Have a worker started on some processors (None: all of ours). Does not wait.
@@ -38,7 +38,7 @@ class Starter:
         """
         blueprint, template = self._blueprint, self._template
         if template is None:
-            self._crew.spawner.order(blueprint.python, blueprint.variables, cpus, then)
+            self._crew.spawner.order(blueprint.python, blueprint.environ(), cpus, then)
             return
         file = str(blueprint.order.target["file"])
         template.order(blueprint.order.name, blueprint.warm, file, cpus, then, blueprint.load_timeout)

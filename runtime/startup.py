@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 # In the order in which they come.
 OURS = ("queue", "exec")
-THEIRS = ("import", "hello", "attach", "activate", "numpy", "module", "construct")
+THEIRS = ("import", "hello", "attach", "lock", "activate", "numpy", "module", "construct")
 PARTS = (*OURS, *THEIRS, "other")
 
 

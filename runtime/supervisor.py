@@ -32,7 +32,7 @@ _LAST_CALLS = 1.0  # seconds for each model's running calls at the end of the ap
 
 class _Order(NamedTuple):
     python: Path
-    variables: Mapping[str, str | None]
+    variables: Mapping[str, str]
     cpus: frozenset[int] | None
     role: Literal["worker", "template"]
     then: Then
@@ -49,7 +49,7 @@ class Spawner:
     def order(
         self,
         python: Path,
-        variables: Mapping[str, str | None],
+        variables: Mapping[str, str],
         cpus: frozenset[int] | None,
         then: Then,
         role: Literal["worker", "template"] = "worker",

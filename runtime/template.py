@@ -42,7 +42,7 @@ class Orderable(Protocol):
     def order(
         self,
         python: Path,
-        variables: Mapping[str, str | None],
+        variables: Mapping[str, str],
         cpus: frozenset[int] | None,
         then: Then,
         role: Any = ...,
@@ -54,14 +54,14 @@ class Kind:
     """What workers of one template have in common, and how they are started without it."""
 
     python: Path
-    variables: tuple[tuple[str, str | None], ...]
+    variables: tuple[tuple[str, str], ...]
     sites: tuple[str, ...]
     prefix: str
     executable: str
     threads: tuple[int, ...]
 
     @classmethod
-    def of(cls, python: Path, variables: Mapping[str, str | None], activation: Mapping[str, Any]) -> Kind:
+    def of(cls, python: Path, variables: Mapping[str, str], activation: Mapping[str, Any]) -> Kind:
         sites, threads = tuple(activation["sites"]), tuple(activation["threads"])
         items = tuple(sorted(variables.items()))
         return cls(python, items, sites, activation["prefix"], activation["executable"], threads)

@@ -19,6 +19,8 @@ from isopod.cli.screen import Screen, amount, version
 from isopod.runtime.environment import interpreters
 from isopod.runtime.environment.store import Store
 from isopod.runtime.environment.upkeep import disk_usage
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.machine import trial
 
 _F_SEAL_SHRINK, _F_SEAL_GROW, _F_ADD_SEALS = 0x2, 0x4, 1033  # linux/fcntl.h; named in Python's fcntl only since 3.8
 
@@ -80,6 +82,8 @@ def examine() -> Iterator[Check]:
     advice = "a call has to wake the other process on the same core, which costs some microseconds" if cores < 2 else ""
     yield Check("cores", True if cores > 1 else None, f"{cores} for this process", advice)
     yield Check("memory", True, f"{amount(_memory())} available")
+    yield _sandbox("limits", "models cannot be loaded here but with sandbox='none'")
+    yield _sandbox("strict", "models that are not trusted cannot be locked in here")
     yield _uv()
     yield _extra("rich", "progress bars; pip install 'isopod[cli]'")
     yield _extra("ml_dtypes", "bfloat16 and float8 tensors; pip install 'isopod[tensors]'")
@@ -137,6 +141,12 @@ def _try_semaphore() -> None:
 
 def _try_pidfd() -> None:
     os.close(os.pidfd_open(os.getpid()))
+
+
+def _sandbox(profile: str, without: str) -> Check:
+    """Lock a process of its own as a worker would be, as this user, in this container."""
+    good, what = trial(Sandbox(profile))
+    return Check(f"sandbox {profile!r}", good or None, what, "" if good else without)
 
 
 def _uv() -> Check:

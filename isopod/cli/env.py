@@ -14,7 +14,7 @@ from typing import Any
 from isopod import Env, SpecError
 from isopod.cli.progress import bars
 from isopod.cli.screen import Screen, amount, table
-from isopod.runtime.environment import find_interpreter, interpreters, prepare, projects, upkeep
+from isopod.runtime.environment import Reporter, find_or_download, interpreters, prepare, projects, upkeep
 from isopod.runtime.environment.locking import lock
 from isopod.runtime.environment.store import Published, Store
 from isopod.runtime.pods import cache
@@ -43,6 +43,8 @@ def _wanted(arguments: argparse.Namespace) -> Env:
         "from_source": arguments.from_source,
         "allow_source": arguments.allow_source,
         "warm": getattr(arguments, "warm", None),  # only of what is built
+        "installer": arguments.installer,
+        "download_python": arguments.download_python,
     }
     options = {name: value for name, value in given.items() if value}  # what was not said is not to replace a file's
     if arguments.script:
@@ -178,7 +180,16 @@ def _verify(screen: Screen, arguments: argparse.Namespace) -> int:
 
 
 def _python(screen: Screen, arguments: argparse.Namespace) -> int:
-    found = interpreters() if arguments.request is None else (find_interpreter(arguments.request),)
+    if arguments.download and arguments.request is None:
+        raise SpecError("--download: say which version")
+    if arguments.request is None:
+        found = interpreters()
+    elif arguments.json:
+        found = (find_or_download(arguments.request, wanted=arguments.download or None, reporter=Reporter(None)),)
+    else:
+        with bars(screen, ["Python"]) as progress:
+            reporter = Reporter(progress.listener("Python"))
+            found = (find_or_download(arguments.request, wanted=arguments.download or None, reporter=reporter),)
     facts = [{"version": ".".join(map(str, item.version)), "path": str(item.executable)} for item in found]
     if arguments.json:
         return _tell(screen, facts)

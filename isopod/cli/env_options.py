@@ -57,6 +57,7 @@ def add(commands: Any) -> None:
     verify.add_argument("keys", metavar="KEY", nargs="*", help="all of them by default")
     verify.add_argument("--contents", action="store_true", help="read every file, and compare its checksum")
     python = _command(each, "python", "the Pythons of this machine that a model can run on")
+    python.add_argument("--download", action="store_true", help="let uv fetch VERSION where this machine has none")
     python.add_argument("request", metavar="VERSION", nargs="?", help="only the one that would be taken: 3.10, >=3.9")
 
 
@@ -75,6 +76,7 @@ def _wanted(command: argparse.ArgumentParser) -> None:
     whole.add_argument("--from", dest="named", metavar="NAME", help="an environment of the project's isopod.toml")
     whole.add_argument("--lock", metavar="FILE", help="a pylock.toml, a uv.lock, or a requirement file with hashes")
     command.add_argument("--python", metavar="VERSION", help="3.10, '>=3.9,<3.12', or the path of an interpreter")
+    command.add_argument("--download-python", action="store_true", help="let uv fetch it where this machine has none")
     command.add_argument("--constraint", metavar="REQUIREMENT", action="append", default=[], help="narrows the choice")
     command.add_argument(
         "--override", metavar="REQUIREMENT", action="append", default=[], help="replaces what packages ask for"
@@ -87,4 +89,5 @@ def _wanted(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from-source", metavar="NAME", action="append", default=[], help="build this package, which runs its code"
     )
+    command.add_argument("--installer", choices=("uv", "pip"), help="what resolves and installs (uv, if it is there)")
     command.add_argument("--allow-source", action="store_true", help="the same for any that has no wheel")

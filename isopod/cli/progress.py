@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Where in its bar a stage begins and ends, and how it is called.
 _STAGES = {
+    "python": (0.00, 0.00, "fetching Python"),
     "resolve": (0.00, 0.10, "resolving"),
     "wait": (0.00, 0.10, "waiting"),
     "download": (0.10, 0.60, "downloading"),
@@ -51,14 +52,24 @@ class Bars:
 
     def listener(self, name: str) -> Callable[[BuildEvent], None]:
         """Return what an environment's build is to call with its events."""
-        return lambda event: self.tell(name, event.stage, event.message, event.done, event.total)
+
+        def told(event: BuildEvent) -> None:
+            if event.bytes_total:
+                # the sizes first: what comes last is cut off where the terminal is narrow
+                what = event.message.split(" (")[0]
+                message = f"{_of(event.bytes_done or 0, event.bytes_total)}, {_lower(what)}"
+                self.tell(name, event.stage, message, event.bytes_done, event.bytes_total)
+            else:
+                self.tell(name, event.stage, event.message, event.done, event.total)
+
+        return told
 
     def _show(self, name: str, stage: str, message: str, done: int | None, total: int | None) -> None:
         if self._stage[name] != stage:
             seconds = time.monotonic() - self._began
             # of several messages in a stage only the first is shown, and so it must hold for all of them
-            text = message if stage in ("resolve", "wait", "install") and message else _STAGES[stage][2]
-            self._screen.line(f"  {name:<{self._width}}  {seconds:5.1f} s  {text.lower()}")
+            text = _lower(message) if stage in ("python", "resolve", "wait", "install") and message else ""
+            self._screen.line(f"  {name:<{self._width}}  {seconds:5.1f} s  {text or _STAGES[stage][2]}")
 
 
 class _LiveBars(Bars):
@@ -73,7 +84,7 @@ class _LiveBars(Bars):
         begin, end, doing = _STAGES[stage]
         share = done / total if done is not None and total else 0.0
         self._rich.update(
-            self._tasks[name], completed=begin + (end - begin) * share, doing=(message or doing).lower(),
+            self._tasks[name], completed=begin + (end - begin) * share, doing=_lower(message) or doing,
         )  # fmt: skip
 
 
@@ -86,6 +97,17 @@ def bars(screen: Screen, names: list[str]) -> Iterator[Bars]:
         return
     with rich:
         yield _LiveBars(screen, names, rich)
+
+
+def _lower(message: str) -> str:
+    """As part of a line: names of packages and units keep their letters."""
+    return message[:1].lower() + message[1:]
+
+
+def _of(done: int, total: int) -> str:
+    unit, size = ("GB", 1e9) if total >= 1e9 else ("MB", 1e6) if total >= 1e6 else ("kB", 1e3)
+    digits = 1 if total < 10 * size else 0
+    return f"{done / size:.{digits}f} of {total / size:.{digits}f} {unit}"
 
 
 def _rich(screen: Screen) -> RichProgress | None:

@@ -5,7 +5,8 @@ The rest of the runtime uses the names below and nothing else of this package. `
 
 from __future__ import annotations
 
-from .events import BuildEvent
+from .download import find_or_download
+from .events import BuildEvent, Reporter
 from .hold import Hold
 from .interpreter import Interpreter, interpreters
 from .interpreter import find as find_interpreter
@@ -20,8 +21,10 @@ __all__ = [
     "Hold",
     "Interpreter",
     "Prepared",
+    "Reporter",
     "Threads",
     "find_interpreter",
+    "find_or_download",
     "has_script_block",
     "interpreters",
     "prepare",

@@ -174,6 +174,7 @@ _ONE: Mapping[str, Callable[[str, object, Path], Any]] = {
     "variables": _variables,
     "threads": _threads,
     "devices": _devices,
+    "word": lambda name, value, _: _string(name, value),
 }
 # What is no part of an environment on disk.
 RUN_TIME = ("variables", "unset", "threads", "devices", "warm")
@@ -191,6 +192,8 @@ KINDS: Mapping[str, str] = {
     "no_index": "flag",
     "from_source": "packages",
     "allow_source": "flag",
+    "installer": "word",
+    "download_python": "flag",
     "variables": "variables",
     "unset": "strings",
     "threads": "threads",

@@ -52,6 +52,10 @@ class Interpreter:
         return f"{self.implementation} {'.'.join(map(str, self.version))} ({self.executable})"
 
 
+class MissingPython(SpecError):
+    """No interpreter of this machine satisfies a request."""
+
+
 _known: dict[tuple[str, int, int], Interpreter] = {}
 
 
@@ -94,7 +98,7 @@ def find(request: PythonRequest | str | None = None) -> Interpreter:
         if found is not None and wanted.matches(found.version) and (best is None or found.version > best.version):
             best = found
     if best is None:
-        raise SpecError(_missing(wanted))
+        raise MissingPython(_missing(wanted))
     return best
 
 
@@ -203,4 +207,5 @@ def _missing(wanted: PythonRequest) -> str:
     else:
         version = name if wanted.exact is not None else "<version>"
         lines.append(f"Install one (uv python install {version}, or pyenv install {version}), or give the path of one.")
+        lines.append("Env(download_python=True), or ISOPOD_PYTHON_DOWNLOADS=1, lets uv fetch it.")
     return " ".join(lines)

@@ -15,7 +15,7 @@ from .interpreter import Interpreter
 from .lock import Lock
 from .requirements import identity
 from .sources import Sources
-from .spec import Env
+from .spec import Env, InstallerName
 
 # To be raised when a build of the same inputs gives another folder, so that old ones are not taken for new ones.
 SCHEMA = 1
@@ -23,10 +23,15 @@ _LENGTH = 32  # of 64 hexadecimal digits: 128 bits, and paths that people can st
 
 
 def key_of(
-    interpreter: Interpreter, requirements: Sequence[str], sources: Sources, env: Env, lock: Lock | None = None
+    interpreter: Interpreter,
+    requirements: Sequence[str],
+    sources: Sources,
+    env: Env,
+    lock: Lock | None = None,
+    installer: InstallerName = "uv",
 ) -> str:
     """Return the key: 32 hexadecimal digits of a sha256."""
-    facts = {
+    facts: dict[str, object] = {
         "schema": SCHEMA,
         "implementation": interpreter.implementation,
         "version": interpreter.version,
@@ -41,5 +46,7 @@ def key_of(
         "from source": sorted(set(env.from_source)),
         "any from source": env.allow_source,
     }
+    if installer != "uv":  # the usual one is not named: its environments were there before there was another
+        facts["installer"] = installer
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 
-from .builder import source_options, write_requirements
-from .prepared import plan_of, uv_binary
+from .events import Reporter
+from .installers.uv import binary, source_options, write_requirements
+from .prepared import plan_of
 from .process import run
 from .requirements import OURS
 from .sources import resolver_environment
@@ -32,10 +33,10 @@ def lock(env: Env) -> str:
     """
     if env.lock is not None or env.location is not None:
         raise SpecError(f"{env!r} has its versions already: give requirements to lock")
-    plan = plan_of(env)
+    plan = plan_of(env, Reporter(None))
     with tempfile.TemporaryDirectory(prefix="isopod-lock-") as folder:
         answer = Path(folder, "pylock.toml")
-        command = [uv_binary(), "pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml"]
+        command = [binary(), "pip", "compile", "--quiet", "--no-header", "--format", "pylock.toml"]
         command += ["--python", str(plan.interpreter.executable), *source_options(plan)]
         file, options = write_requirements(plan, Path(folder))
         command += ["--output-file", str(answer), *options, file]

@@ -17,6 +17,16 @@ from .urls import expand
 
 # The commands whose sections count for an installation, in pip's order.
 _SECTIONS = ("global", "install")
+# Of the way to an index, and nothing of which packages come: for pip itself, when it is the installer.
+_TRANSPORT = (
+    "timeout",
+    "default-timeout",
+    "retries",
+    "resume-retries",
+    "keyring-provider",
+    "cache-dir",
+    "no-cache-dir",
+)
 _TRUE = ("1", "true", "yes", "on", "y", "t")
 
 
@@ -37,13 +47,7 @@ class PipConfig:
 
 def read(environ: Mapping[str, str] | None = None) -> PipConfig:
     """Read the files and the ``PIP_*`` variables. A file that cannot be read counts as empty."""
-    variables = os.environ if environ is None else environ
-    options: dict[str, str] = {}
-    for file in config_files(variables):
-        options.update(_options(file))
-    for name, value in variables.items():
-        if name.startswith("PIP_") and name != "PIP_CONFIG_FILE" and value:
-            options[name[4:].lower().replace("_", "-")] = value
+    options = _all_options(os.environ if environ is None else environ)
     return PipConfig(
         index_url=options.get("index-url") or options.get("pypi-url"),
         extra_index_urls=_several(options, "extra-index-url"),
@@ -55,6 +59,12 @@ def read(environ: Mapping[str, str] | None = None) -> PipConfig:
         trusted_hosts=_several(options, "trusted-host"),
         constraints=_several(options, "constraint"),
     )
+
+
+def transport(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return time-outs, retries and the like as the variables that pip reads, without their ``PIP_``."""
+    options = _all_options(os.environ if environ is None else environ)
+    return {name.upper().replace("-", "_"): options[name] for name in _TRANSPORT if name in options}
 
 
 def config_files(environ: Mapping[str, str]) -> list[Path]:
@@ -69,6 +79,16 @@ def config_files(environ: Mapping[str, str]) -> list[Path]:
     files += [Path("/etc/pip.conf"), home / ".pip" / "pip.conf", user / "pip" / "pip.conf"]
     files.append(Path(sys.prefix) / "pip.conf")
     return [*files, Path(chosen)] if chosen else files
+
+
+def _all_options(variables: Mapping[str, str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for file in config_files(variables):
+        options.update(_options(file))
+    for name, value in variables.items():
+        if name.startswith("PIP_") and name != "PIP_CONFIG_FILE" and value:
+            options[name[4:].lower().replace("_", "-")] = value
+    return options
 
 
 def _options(file: Path) -> dict[str, str]:

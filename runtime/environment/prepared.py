@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import uv
-
 from isopod.ipc.errors import EnvironmentBuildError
 
 from . import devices, existing, lock, pipconfig, requirements, warmth
-from .builder import Build, Plan, site_folder
+from .builder import Build
+from .download import find_or_download
 from .events import BuildEvent, Reporter
 from .hold import Hold, hold
-from .interpreter import find
+from .installers import choose
 from .key import key_of
+from .plan import Plan, site_folder
 from .sources import merge
 from .spec import Env
 from .store import Published, Store
@@ -76,9 +75,9 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
             threads=threads,
             warm=tuple(env.warm),
         )
-    plan = plan_of(env)
+    plan = plan_of(env, reporter)
     interpreter = plan.interpreter
-    key = key_of(interpreter, plan.wanted.requirements, plan.sources, env, plan.lock)
+    key = key_of(interpreter, plan.wanted.requirements, plan.sources, env, plan.lock, plan.installer)
     cache = Store() if store is None else store
     try:
         found, held, cached = _had(plan, key, cache, reporter)
@@ -102,11 +101,12 @@ def prepare(env: Env, *, on_event: Callable[[BuildEvent], None] | None = None, s
     )
 
 
-def plan_of(env: Env) -> Plan:
+def plan_of(env: Env, reporter: Reporter) -> Plan:
     """What a build of ``env`` takes, on this machine and with its configuration. Raises ``SpecError``."""
     # looked at anew, for it may have changed since the spec was made
     locked = None if env.lock is None else lock.read(env.lock)
-    interpreter = find(env.python if env.python is not None or locked is None else locked.python)
+    request = env.python if env.python is not None or locked is None else locked.python
+    interpreter = find_or_download(request, wanted=env.download_python, reporter=reporter)
     sources = merge(env, pipconfig.read())
     wanted = requirements.complete(env.requirements) if locked is None else requirements.Complete((), added=False)
     return Plan(
@@ -121,6 +121,7 @@ def plan_of(env: Env) -> Plan:
         warm=tuple(dict.fromkeys(env.warm)),
         variables=tuple(env.variables.items()),
         unset=tuple(env.unset),
+        installer=choose(env.installer),
     )
 
 
@@ -151,7 +152,7 @@ def _build(plan: Plan, key: str, cache: Store, reporter: Reporter) -> bool:
         if cache.get(key) is not None:
             return False
         with cache.staging(key) as staging:
-            meta = Build(plan, uv_binary(), staging, held, reporter).run()
+            meta = Build(plan, staging, held, reporter).run()
             cache.publish(key, staging, meta)
     return True
 
@@ -173,29 +174,5 @@ def _warm_up(plan: Plan, found: Published, cache: Store, reporter: Reporter) -> 
         known = warmth.recorded(found.folder)
         missing = tuple(module for module in plan.warm if module not in known)
         if missing:
-            Build(replace(plan, warm=missing), uv_binary(), found.folder, held, reporter).warm()
+            Build(replace(plan, warm=missing), found.folder, held, reporter).warm()
             warmth.record(found.folder, missing)
-
-
-# Before Python 3.12, sysconfig (which uv asks) hands a half-filled table to the second of two threads that come first.
-_finding_uv = threading.Lock()
-
-
-def _unlock_after_fork() -> None:
-    """In a forked copy of the process there is no thread that could still release it."""
-    global _finding_uv
-    _finding_uv = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_unlock_after_fork)
-
-
-def uv_binary() -> str:
-    """The path of uv's program. Raises ``EnvironmentBuildError`` where it is not installed."""
-    try:
-        with _finding_uv:
-            return os.fspath(uv.find_uv_bin())
-    except FileNotFoundError as error:
-        raise EnvironmentBuildError(
-            f"uv, which builds environments, is not installed beside isopod: {error}"
-        ) from error

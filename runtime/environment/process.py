@@ -31,20 +31,20 @@ def run(
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
-    lock: int,
+    lock: int | None,
     line: Callable[[str], None],
     seconds: float | None = None,
 ) -> Ended:
     """Run ``command`` in ``/`` with both outputs as one stream, and call ``line`` for each line of it.
 
-    ``lock`` is a descriptor that the program inherits: see ``Store.lock``. After ``seconds`` it is ended. Raises
-    ``OSError`` if it cannot be started; an exception out of ``line``, or Ctrl-C, ends it and goes on.
+    ``lock``, if any, is a descriptor that the program inherits: see ``Store.lock``. After ``seconds`` it is ended.
+    Raises ``OSError`` if it cannot be started; an exception out of ``line``, or Ctrl-C, ends it and goes on.
     """
     with contextlib.ExitStack() as stack:
         # "/": the resolver reads uv.toml and pyproject.toml from its working directory and those above
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd="/",
-            env=dict(environment), start_new_session=True, pass_fds=(lock,),
+            env=dict(environment), start_new_session=True, pass_fds=() if lock is None else (lock,),
         )  # fmt: skip
         stack.callback(_end, child)
         assert child.stdout is not None

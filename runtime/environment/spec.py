@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from isopod.ipc.errors import SpecError
 
@@ -23,6 +23,7 @@ from .threads import Threads, thread_counts
 from .urls import absolute, expand, redact
 from .versions import PythonRequest
 
+InstallerName = Literal["uv", "pip"]
 _LISTS = (
     "requirements", "constraints", "overrides", "extra_index_urls", "find_links", "from_source", "unset", "warm",
 )  # fmt: skip
@@ -71,7 +72,10 @@ class Env:
     file with hashes. It takes the place of the four above, and numpy must be in it.
 
     ``python``: ``"3.10"``, ``"3.10.13"``, a range (``">=3.9,<3.12"``) or the absolute path of an interpreter. None
-    means the Python of this process, or with a lock one that suits it. Nothing is ever downloaded for it.
+    means the Python of this process, or with a lock one that suits it.
+
+    ``download_python``: whether uv may fetch a Python that this machine lacks (python-build-standalone, into uv's own
+    folder). None means what ``ISOPOD_PYTHON_DOWNLOADS`` says, and that is no where it is not set.
 
     ``index_url``, ``extra_index_urls``, ``find_links``, ``no_index``: as in pip, and on top of pip's own configuration
     and of uv's variables; versions of all indexes compete, as with pip.
@@ -79,6 +83,10 @@ class Env:
     ``from_source``: names of packages to be built from source, as some old ones must be; ``allow_source``: any that has
     no wheel may be. Otherwise packages come as wheels only, for a build from source runs the package's code with the
     rights of the builder.
+
+    ``installer``: ``"uv"`` or ``"pip"``, the program that resolves and installs. None means uv, and pip on a machine
+    that has no uv. Both keep to all of the above, except that pip has no ``overrides``, and only a new one reads
+    ``exclude_newer`` (pip 26.0) or a ``pylock.toml`` (pip 26.1).
 
     The rest is of run time, and no part of the built environment: values that differ only here share one on disk.
 
@@ -117,6 +125,8 @@ class Env:
     no_index: bool = False
     from_source: Sequence[str] = ()
     allow_source: bool = False
+    installer: InstallerName | None = None
+    download_python: bool | None = None
     variables: Mapping[str, str] = field(default_factory=Variables)
     unset: Sequence[str] = ()
     threads: int | Threads | None = None
@@ -144,6 +154,7 @@ class Env:
         PythonRequest.parse(self.python)
         if self.exclude_newer is not None:
             instant(self.exclude_newer)
+        self._check_installer()
         if self.lock is not None:
             self._set("lock", str(expand(os.fspath(self.lock))))
             self._check_lock()
@@ -275,6 +286,12 @@ class Env:
         if self.location is not None:
             return f"Env.existing({', '.join([repr(self.location), *shown])})"
         return f"Env({', '.join(shown)})"
+
+    def _check_installer(self) -> None:
+        if self.installer is not None and self.installer not in get_args(InstallerName):
+            raise SpecError(f"installer={self.installer!r}: give one of {', '.join(get_args(InstallerName))}")
+        if self.installer == "pip" and self.overrides:
+            raise SpecError("pip has no overrides: leave them out, or let uv build this environment (installer='uv')")
 
     def _check_lock(self) -> None:
         for name in ("requirements", "constraints", "overrides", "exclude_newer"):

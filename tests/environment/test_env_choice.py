@@ -17,7 +17,7 @@ from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.environment import Env, prepare
 from isopod.runtime.environment.builder import freeze
 from isopod.runtime.environment.dates import instant
-from isopod.runtime.process import child_variables
+from isopod.runtime.sandbox.variables import worker_variables
 
 MODEL = "import os\ndef look(name):\n    return {'found': os.environ.get(name, 'nothing')}\n"
 
@@ -198,14 +198,14 @@ def test_what_is_unset_does_not_reach_the_worker(tmp_path: Path, monkeypatch: py
     for name in ("ISOPOD_TEST_KEPT", "ISOPOD_TEST_TOKEN", "OMP_NUM_THREADS"):
         monkeypatch.setenv(name, "7")
     env = Env.current(unset=["ISOPOD_TEST_TOKEN", "ISOPOD_TEST_ABSENT", "OMP_NUM_THREADS"], variables={"MINE": "1"})
-    with isopod.load(f"{tmp_path / 'model.py'}:look", env=env) as model:
+    with isopod.load(f"{tmp_path / 'model.py'}:look", env=env, sandbox="none") as model:
         found = {name: model(name=name)["found"] for name in ("ISOPOD_TEST_KEPT", "ISOPOD_TEST_TOKEN", "MINE")}
         assert found == {"ISOPOD_TEST_KEPT": "7", "ISOPOD_TEST_TOKEN": "nothing", "MINE": "1"}
         assert model(name="OMP_NUM_THREADS")["found"] == "nothing"
     with isopod.load(f"{tmp_path / 'model.py'}:look", env=env, threads=2) as model:
         assert model(name="OMP_NUM_THREADS")["found"] == "2", "it is not inherited, but set for the worker itself"
     assert os.environ["ISOPOD_TEST_TOKEN"] == "7"
-    assert "MINE" not in child_variables({"MINE": None})
+    assert "MINE" not in worker_variables({"MINE": "1"}, {"MINE": None})
 
 
 def test_what_is_unset_does_not_reach_the_warm_import(

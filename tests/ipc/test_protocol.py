@@ -39,7 +39,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "executable": "/env/bin/python"},
         "memory_limit": 4 << 30,
         "log_level": 20,
+        "sandbox": {"profile": "limits", "limits": {"files": 4096}, "capabilities": [1], "readable": [], "scratch": ""},
     },
+    "guarded": {"done": {"landlock": "version 7", "refused": ["to fork"]}},
+    "proceed": {},
     "ready": {
         "inputs": [{"name": "image", "dtype": "float32", "shape": ["batch", None, 3], "required": True}],
         "outputs": [],
@@ -149,7 +152,22 @@ def test_what_is_over_stays_over() -> None:
 
 
 def test_a_whole_life_passes_through_both_sides() -> None:
-    path = ["hello", "attach", "segment", "load", "log", "grow", "segment", "ready", "log", "drain", "log", "bye"]
+    path = [
+        "hello",
+        "attach",
+        "segment",
+        "load",
+        "guarded",
+        "proceed",
+        "log",
+        "grow",
+        "segment",
+        "ready",
+        "log",
+        "drain",
+        "log",
+        "bye",
+    ]
     sides = {CHILD: Conversation(CHILD), PARENT: Conversation(PARENT)}
     for name in path:
         sender = FORMS[name].sender

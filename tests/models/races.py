@@ -76,7 +76,7 @@ class Hostile:
         folder = os.path.dirname(sys.modules["isopod.ipc.record"].__file__)
         lines = f'  File "{folder}/x.py", line 1 in f\n' * 3
         with open("/proc/self/cmdline", "rb") as file:
-            faults = int(file.read().split(b"\0")[5])
+            faults = int(file.read().split(b"bootstrap.py\0worker\0")[1].split(b"\0")[1])
         os.write(faults, lines.encode())
         os._exit(9)
 

@@ -9,6 +9,7 @@ group. It serves only where the kernel cannot bind a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -70,7 +71,8 @@ def name_process(name: str) -> None:
 def end_group() -> None:
     """Kill this process and whatever it forked."""
     if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+        with contextlib.suppress(PermissionError):  # a strict worker may not, and has forked nothing
+            os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

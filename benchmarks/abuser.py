@@ -1,0 +1,37 @@
+"""A model that takes what it can, for a while: processors, memory, room in the log and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+
+def abuse(how: str, seconds: float, size: int = 0) -> dict[str, Any]:
+    until = time.monotonic() + seconds
+    if how == "burn":
+        threads = [threading.Thread(target=_burn, args=(until,)) for _ in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    while time.monotonic() < until:
+        if how == "log":
+            print("x" * 1000)
+            print("y" * 1000, file=sys.stderr)
+        elif how == "fill":
+            bytearray(size)
+        elif how == "write":
+            with open(os.path.join(tempfile.gettempdir(), "file"), "wb") as file:
+                file.write(bytes(size))
+    return {"done": how}
+
+
+def _burn(until: float) -> None:
+    data = bytearray(1 << 20)
+    while time.monotonic() < until:
+        hashlib.sha256(data).digest()  # lets go of the interpreter's lock, so that threads take a processor each

@@ -1,0 +1,104 @@
+"""What a sandbox costs, and what a neighbour that takes all it can costs others.
+
+*Cost*: the same model in each profile: how long its lock takes and how long until it is ready, and a call, back to
+back, taking turns. *Neighbours*: the calls of one model, alone and beside a strict one that burns processors, fills
+memory, logs, or writes. Its neighbour is undisturbed right before, so that what else the machine does hits both alike.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import isopod
+from benchmarks.effort import Effort
+from benchmarks.measure import Contender, interleaved, timed
+from benchmarks.progress import Progress
+from benchmarks.results import Key, Results
+
+NAME, CALLS, NEIGHBOURS = "sandbox", "sandbox calls", "sandbox neighbours"
+PROFILES = ("none", "limits", "strict")
+LOCK, READY = "the lock itself", "until ready"
+ALONE = "alone"
+ABUSES: dict[str, dict[str, Any]] = {
+    "beside one that burns (4 threads)": {"how": "burn", "size": 4},
+    "beside one that logs": {"how": "log"},
+    "beside one that fills 1 GiB of memory": {"how": "fill", "size": 1 << 30},
+    "beside one that writes to its scratch folder": {"how": "write", "size": 1 << 24},
+}
+_FOLDER = Path(__file__).resolve().parent
+_ROUND, _ABUSE = 2.0, 1.5  # seconds, about
+_BYTES = 65_536
+
+
+def planned(effort: Effort) -> float:
+    """Seconds that ``run`` will take, about."""
+    return _ROUND * (effort.starts + 1) + effort.seconds + (_ABUSE + 1.0) * len(ABUSES)
+
+
+def run(effort: Effort, results: Results, progress: Progress) -> None:
+    _starts(effort, results, progress)
+    _calls(effort, results, progress)
+    _neighbours(results, progress)
+
+
+def _starts(effort: Effort, results: Results, progress: Progress) -> None:
+    for number in range(effort.starts + 1):
+        progress.step(f"{NAME}, {number} of {effort.starts}", _ROUND)
+        for profile in PROFILES:
+            began = time.perf_counter_ns()
+            with isopod.load(_FOLDER / "functions.py:first", sandbox=profile) as model:
+                ready = time.perf_counter_ns() - began
+                lock = int(model.stats().start["lock"] * 1e9)
+            if number:  # the first one warmed up
+                results.add(Key(NAME, profile, "start", READY), [ready])
+                results.add(Key(NAME, profile, "start", LOCK), [lock])
+
+
+def _calls(effort: Effort, results: Results, progress: Progress) -> None:
+    progress.step(CALLS, effort.seconds)
+    with contextlib.ExitStack() as stack:
+        contenders = []
+        for profile in PROFILES:
+            model = stack.enter_context(isopod.load(_FOLDER / "functions.py:first", sandbox=profile))
+            x = model.empty("x", _BYTES // 4)
+            contenders.append(Contender(profile, lambda model=model, x=x: model(x=x)))  # type: ignore[misc]
+        for profile, samples in interleaved(contenders, 1.0, effort.seconds).items():
+            results.add(Key(CALLS, "unpinned", f"{_BYTES >> 10} KB", profile), samples)
+
+
+def _neighbours(results: Results, progress: Progress) -> None:
+    box = isopod.Sandbox("strict", scratch=64 << 20)
+    log = logging.getLogger(
+        "isopod.worker"
+    )  # what the flood is made of is nobody's to read, and is taken in all the same
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
+    with isopod.load(_FOLDER / "functions.py:plus_one") as model:
+        x = model.empty("x", _BYTES // 4)
+        timed(lambda: model(x=x), 200)
+        for name, abuse in ABUSES.items():
+            progress.step(f"{NEIGHBOURS}, {name}", _ABUSE + 1.0)
+            results.add(Key(NEIGHBOURS, "unpinned", "calls", ALONE), _for_a_while(model, x, 0.5))
+            with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=box) as abuser:
+                done = abuser.submit(seconds=_ABUSE, **abuse)
+                time.sleep(0.2)  # until it is at it: there is nothing else to see of it
+                samples = _for_a_while(model, x, _ABUSE - 0.4)
+                done.result()
+            results.add(Key(NEIGHBOURS, "unpinned", "calls", name), samples)
+
+
+def _for_a_while(
+    model: isopod.Model, x: np.ndarray[tuple[int, ...], np.dtype[np.float32]], seconds: float
+) -> list[int]:
+    """Paced calls: one that waits for nothing in between would compete for the processors itself."""
+    until = time.monotonic() + seconds
+    samples: list[int] = []
+    while time.monotonic() < until:
+        samples += timed(lambda: model(x=x), 1, 0.001)
+    return samples

@@ -1,0 +1,82 @@
+"""A profile, applied: the order in which a worker locks itself, and what it then says of it.
+
+Called once, on the only thread, when everything that is shared is mapped, and before any code of the model, of its
+environment or of numpy runs. Locking later was tried, and is unsound: Landlock covers the calling thread and those that
+it starts, and importing numpy starts threads, in which a signal's handler then runs unconfined.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from typing import Any, Dict, List
+
+from isopod.ipc.errors import ProtocolError
+from isopod.opeworker.guard import capabilities, landlock, limits, native, paths, seccomp, selftest
+from isopod.opeworker.guard.native import Unavailable
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <linux/prctl.h>
+_FORM = {
+    "profile": str,
+    "limits": dict,
+    "capabilities": list,
+    "readable": list,
+    "scratch": str,
+}
+
+
+def lock(load: Dict[str, Any], own: List[str]) -> Dict[str, Any]:
+    """Apply the sandbox that a load message orders, and tell what was done, by mechanism.
+
+    ``own`` are the folders of our packages. Raises ``Unavailable`` where a mechanism is missing, ``ProtocolError`` for
+    an order without its form.
+    """
+    order = load["sandbox"]
+    if {name: type(value) for name, value in order.items()} != _FORM:
+        raise ProtocolError("the sandbox of a load message has the wrong form")
+    if order["profile"] == "none":
+        return {}
+    strict = order["profile"] == "strict"
+    if strict:
+        _check_one_thread()
+    try:
+        limits.apply(order["limits"])
+    except OSError as error:
+        raise Unavailable("limits", str(error.strerror), "ask for others") from None
+    native.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    capabilities.keep_only(order["capabilities"])
+    return _confine(order, load, own) if strict else {}
+
+
+def _check_one_thread() -> None:
+    try:
+        threads = len(os.listdir("/proc/self/task"))
+    except OSError as error:
+        raise Unavailable("one thread", f"/proc cannot be read ({error.strerror})", "mount /proc") from None
+    if threads != 1:
+        raise Unavailable("one thread", f"there are {threads} before the lock", "is something preloaded (LD_PRELOAD)?")
+
+
+def _confine(order: Dict[str, Any], load: Dict[str, Any], own: List[str]) -> Dict[str, Any]:
+    """What only ``strict`` has."""
+    # The second lifeline: a model can close the first, and keep the thread that listens to the channel from running.
+    # Its parent's death before this line is seen at the next message, which is the channel's end.
+    native.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    scratch = order["scratch"]
+    if scratch:
+        _move_into(scratch)
+    readable = paths.readable(load["environment"], load["target"], own, order["readable"])
+    return {
+        "landlock": landlock.restrict(landlock.rules(readable, scratch)),
+        "seccomp": seccomp.install(os.getpid()),
+        "refused": selftest.run(),
+        "readable": readable,
+    }
+
+
+def _move_into(scratch: str) -> None:
+    """Let libraries find the only folder that can be written to; TensorFlow asks for some of these as it loads."""
+    for name in ("TMPDIR", "HOME", "KERAS_HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
+        os.environ[name] = scratch
+    tempfile.tempdir = scratch

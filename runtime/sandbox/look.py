@@ -1,0 +1,124 @@
+"""Whether a worker's lock holds, as far as its process shows it to anybody: ``/proc/PID``.
+
+The worker tells what it has done before any code of its model runs, and waits; what the kernel says of it is believed
+instead, wherever the kernel says anything. Landlock is not shown: there the worker's self-test must do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isopod.ipc.errors import ProtocolError, SandboxUnavailable
+
+from .profiles import NONE, Sandbox
+from .report import LACKS, Mechanism, SandboxReport
+
+_CAPABILITY_SETS = ("CapEff", "CapPrm", "CapInh", "CapAmb")
+# By the names of an order: how /proc/PID/limits calls them, and how a report does.
+_LIMITS = {
+    "files": ("Max open files", "descriptors"),
+    "file_size": ("Max file size", "bytes a file"),
+    "locked": ("Max locked memory", "bytes of locked memory"),
+    "address_space": ("Max address space", "bytes of address space"),
+}
+
+
+def examine(model: str, pid: int, asked: Sandbox, memory_limit: int, done: dict[str, Any]) -> SandboxReport:
+    """What holds for a worker that has said that it is locked, by ``done``.
+
+    Raises ``SandboxUnavailable`` where something that was asked for does not hold, ``ProtocolError`` where ``done`` is
+    malformed.
+    """
+    if asked.profile == NONE:
+        return SandboxReport(model, NONE, (), (pid,), LACKS[NONE])
+    try:
+        status, limits = _status(pid), _limits(pid)
+        own = _status("self")
+    except (OSError, ValueError) as error:
+        raise SandboxUnavailable(
+            f"model {model!r}: whether its sandbox holds cannot be seen: /proc/{pid} cannot be read ({error}); is "
+            "/proc mounted? sandbox='none' does not need it"
+        ) from None
+    found = [_no_new_privileges(model, status), _capabilities(model, status, asked)]
+    found.append(_limited(model, limits, asked.limits(memory_limit)))
+    if asked.strict:
+        found += _confined(model, status, own, done)
+    return SandboxReport(model, asked.profile, tuple(found), (pid,), LACKS[asked.profile])
+
+
+def _no_new_privileges(model: str, status: dict[str, str]) -> Mechanism:
+    if status.get("NoNewPrivs") != "1":
+        raise _broken(model, "no_new_privs is not set")
+    return Mechanism("no new privileges", "executing a program never gains any", "application")
+
+
+def _capabilities(model: str, status: dict[str, str], asked: Sandbox) -> Mechanism:
+    kept = sum(1 << number for number in asked.kept_capabilities)
+    held = 0
+    for name in _CAPABILITY_SETS:
+        held |= int(status.get(name, "0"), 16)
+    if held & ~kept:
+        raise _broken(model, f"it still has the capabilities {held & ~kept:#x}")
+    detail = f"only those for files of other owners ({held:#x})" if held else "none"
+    return Mechanism("capabilities", detail, "application")
+
+
+def _limited(model: str, limits: dict[str, float], wanted: dict[str, int]) -> Mechanism:
+    parts = []
+    for name, value in {**wanted, "core": 0}.items():
+        title, label = _LIMITS.get(name, ("Max core file size", "bytes of core"))
+        have = limits.get(title, float("inf"))
+        if have > value:
+            raise _broken(model, f"its limit {title!r} is {have}, not {value}")
+        parts.append(f"{have:.0f} {label}")
+    return Mechanism("limits", ", ".join(parts), "application")
+
+
+def _confined(model: str, status: dict[str, str], own: dict[str, str], done: dict[str, Any]) -> list[Mechanism]:
+    """What only ``strict`` has."""
+    # In a container this process is filtered, too: the worker must have one filter more.
+    filters = int(status.get("Seccomp_filters", "0")) - int(own.get("Seccomp_filters", "0"))
+    if status.get("Seccomp") != "2" or filters < 1:
+        raise _broken(model, "it has no filter of system calls of its own")
+    if status.get("Threads") != "1":
+        raise _broken(model, f"it has {status.get('Threads')} threads, of which only one is locked")
+    texts = [done.get(name) for name in ("landlock", "seccomp")]
+    refused, readable = done.get("refused"), done.get("readable")
+    if not all(type(text) is str for text in texts) or not _are_texts(refused) or not _are_texts(readable):
+        raise ProtocolError("its report of its sandbox has the wrong form")
+    assert refused is not None
+    assert readable is not None
+    if not refused:
+        raise _broken(model, "it has not tested itself")
+    return [
+        Mechanism("system calls", str(texts[1]), "application"),
+        Mechanism("one thread at the lock", "no thread escaped it", "application"),
+        Mechanism("files", f"Landlock {texts[0]}; readable: {', '.join(readable)}", "worker"),
+        Mechanism("self-test", f"refused: {', '.join(refused)}", "worker"),
+        Mechanism("inputs", "shared memory that it reads is sealed against writing", "application"),
+        Mechanism("outputs", "copied out of shared memory before anyone looks at them", "application"),
+    ]
+
+
+def _are_texts(value: Any) -> bool:
+    return type(value) is list and all(type(item) is str for item in value)
+
+
+def _broken(model: str, what: str) -> SandboxUnavailable:
+    return SandboxUnavailable(f"model {model!r}: its sandbox does not hold: {what}; its worker was ended")
+
+
+def _status(pid: int | str) -> dict[str, str]:
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
+
+
+def _limits(pid: int) -> dict[str, float]:
+    """Hard limits: the soft ones are for the process itself to raise."""
+    found = {}
+    with open(f"/proc/{pid}/limits", encoding="ascii") as file:
+        next(file)
+        for line in file:
+            hard = line[26:].split()[1]
+            found[line[:26].strip()] = float("inf") if hard == "unlimited" else float(hard)
+    return found

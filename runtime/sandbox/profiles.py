@@ -1,0 +1,124 @@
+"""``Sandbox``: what is asked for. ``docs/sandbox.md`` says in plain words what each profile promises, and what not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isopod.ipc.errors import SpecError
+
+NONE, LIMITS, STRICT = PROFILES = ("none", "limits", "strict")
+_MIB = 1 << 20
+# Numbers from <linux/capability.h>: DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER. Under ``limits`` root goes on to read and
+# write the files of other owners, as a container's mounted volumes often are: it protects from accidents, and without
+# these a model that loads in the application would not load in its worker.
+_FILE_CAPABILITIES = (1, 2, 3)
+_MEMORY_OF_ITS_OWN = 8 << 30  # bytes of address space beside the shared memory: TensorFlow reserves that much
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A profile, and its options. ``isopod.load(..., sandbox="strict")`` is short for ``Sandbox("strict")``.
+
+    ``"none"`` is a process of its own. ``"limits"`` (the default) keeps accidents in: environment variables by an
+    allow-list, no descriptors but ours, limits, no new privileges; it is no security boundary. ``"strict"`` is for
+    models that are not trusted: they read their environment, their folder and ``readable`` paths, write nothing, have
+    no network, and start no processes.
+
+    ``scratch`` is the size in bytes of a folder that a strict model may write to, 0 for none; it is ``TMPDIR`` and
+    ``HOME`` there. ``max_files`` bounds its descriptors, ``max_file_size`` (bytes) each file that it writes,
+    ``address_space`` (bytes) its memory with all mappings: shared memory counts, up to ``memory_limit`` in each
+    direction. None is 8 GiB and these for ``strict``, and no limit for ``limits``. ::
+
+        isopod.load("theirs.py:Model", sandbox=isopod.Sandbox("strict", scratch=64 << 20, readable=["/data/weights"]))
+
+    Raises ``SpecError`` for what does not go together.
+    """
+
+    profile: str = LIMITS
+    scratch: int = 0
+    readable: Sequence[str | os.PathLike[str]] = ()
+    max_files: int = 4096
+    max_file_size: int = 16 << 30
+    address_space: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise SpecError(f"there is no sandbox {self.profile!r}; there are {', '.join(map(repr, PROFILES))}")
+        if isinstance(self.readable, str | bytes) or not isinstance(self.readable, Sequence):
+            raise SpecError(f"readable is a list of paths, not {self.readable!r}")
+        object.__setattr__(self, "readable", tuple(os.path.abspath(os.fspath(path)) for path in self.readable))
+        self._check_numbers()
+        if self.profile != STRICT and (self.scratch or self.readable):
+            raise SpecError(
+                f"scratch and readable are for 'strict'; under {self.profile!r} a model writes where it may"
+            )
+        if "/" in self.readable:
+            raise SpecError("readable=['/'] is everything; name the folders that the model needs")
+        missing = [path for path in self.readable if not os.path.exists(path)]
+        if missing:
+            raise SpecError(f"readable names {os.fspath(missing[0])}, which does not exist")
+
+    def _check_numbers(self) -> None:
+        least = {"scratch": 0, "max_files": 64, "max_file_size": 0, "address_space": 256 * _MIB}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if name == "address_space" and value is None:
+                continue
+            if type(value) is not int or value < lowest:
+                raise SpecError(f"{name} is a number of at least {lowest}, not {value!r}")
+
+    @property
+    def strict(self) -> bool:
+        return self.profile == STRICT
+
+    @property
+    def kept_capabilities(self) -> tuple[int, ...]:
+        return _FILE_CAPABILITIES if self.profile == LIMITS else ()
+
+    def limits(self, memory_limit: int) -> dict[str, int]:
+        """What the kernel is asked to limit, by the names of the order. ``memory_limit`` is that of each direction."""
+        if self.profile == NONE:
+            return {}
+        wanted = {"files": self.max_files, "file_size": self.max_file_size, "locked": 8 * _MIB}
+        if self.strict:
+            wanted.update(file_size=min(self.scratch, self.max_file_size), locked=0)
+        space = self.address_space
+        if space is None and self.strict:
+            space = _MEMORY_OF_ITS_OWN + 2 * memory_limit
+        return wanted if space is None else {**wanted, "address_space": space}
+
+    def order(self, memory_limit: int) -> dict[str, Any]:
+        """As it stands in a ``load`` message; the scratch folder is each worker's own."""
+        return {
+            "profile": self.profile,
+            "limits": self.limits(memory_limit),
+            "capabilities": list(self.kept_capabilities),
+            "readable": [os.fspath(path) for path in self.readable],
+            "scratch": "",
+        }
+
+    def check_folder(self, folder: Path | None) -> None:
+        """A strict worker reads the folder that its model lies in. Raises ``SpecError`` where that is too much."""
+        if not self.strict or folder is None:
+            return
+        folder = folder.resolve()
+        home = Path(os.path.expanduser("~")).resolve()
+        if folder == home or folder in home.parents or folder == Path(tempfile.gettempdir()).resolve():
+            raise SpecError(
+                f"a strict model may read all of the folder that its file lies in, and that would be {folder}; "
+                "move the file into a folder of its own"
+            )
+
+
+def sandbox(given: str | Sandbox) -> Sandbox:
+    """What ``load`` was given. Raises ``SpecError``."""
+    if isinstance(given, Sandbox):
+        return given
+    if not isinstance(given, str):
+        raise SpecError(f"sandbox is a profile's name or an isopod.Sandbox, not {given!r}")
+    return Sandbox(given)

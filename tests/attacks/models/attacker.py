@@ -1,0 +1,48 @@
+# mypy: ignore-errors
+"""A hostile model: each call is one attack, by name. It says what it believes; the harness looks at the victims."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import files
+import kernel
+import network
+import processes
+import wire
+
+ATTACKS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
+    **files.ATTACKS,
+    **network.ATTACKS,
+    **processes.ATTACKS,
+    **kernel.ATTACKS,
+    **wire.ATTACKS,
+}
+
+
+class Attacker:
+    """``victims`` are paths, ports and numbers of what the harness has made to be attacked."""
+
+    def __init__(self, victims: dict[str, Any]) -> None:
+        self.victims = victims
+
+    def __call__(self, attack: str, x: Any, **more: Any) -> Any:
+        if attack == "peace":
+            return {"y": x + 1}
+        try:
+            outcome = ATTACKS[attack](self.victims, x)
+        except Exception as error:  # goes into the answer: an attack that is refused is what most of these are for
+            return {"outcome": "refused", "why": f"{type(error).__name__}: {error}"[:300]}
+        if isinstance(outcome, dict):
+            return outcome
+        return {"outcome": "succeeded" if outcome else "refused", "why": repr(outcome)[:300]}
+
+
+def names() -> list[str]:
+    return list(ATTACKS)
+
+
+if __name__ == "__main__":
+    sys.exit("this is a model")

@@ -1,0 +1,211 @@
+# mypy: ignore-errors
+"""Attacks on other processes: the application, and a victim that the harness has started and that holds a marker."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import native
+
+Victims = dict[str, Any]
+
+
+def ptrace(victims: Victims, _: Any) -> bool:
+    native.call("ptrace", 16, victims["pid"], 0, 0)  # PTRACE_ATTACH
+    os.waitpid(victims["pid"], 0x40000000)
+    native.call("ptrace", 17, victims["pid"], 0, 0)
+    return True
+
+
+def ptrace_seize(victims: Victims, _: Any) -> bool:
+    native.call("ptrace", 0x4206, victims["pid"], 0, 0)
+    native.call("ptrace", 0x4207, victims["pid"], 0, 0)  # stop it, so that it can be let go
+    os.waitpid(victims["pid"], 0x40000000)
+    native.call("ptrace", 17, victims["pid"], 0, 0)
+    return True
+
+
+class _Vector(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+
+
+def process_vm_readv(victims: Victims, _: Any) -> bool:
+    marker = victims["marker"].encode()
+    room = ctypes.create_string_buffer(len(marker))
+    here = _Vector(ctypes.addressof(room), len(marker))
+    there = _Vector(victims["address"], len(marker))
+    native.call("process_vm_readv", victims["pid"], ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    return room.raw == marker
+
+
+def proc_mem(victims: Victims, _: Any) -> bool:
+    with open(f"/proc/{victims['pid']}/mem", "rb") as file:
+        file.seek(victims["address"])
+        return file.read(len(victims["marker"])) == victims["marker"].encode()
+
+
+def proc_mem_of_parent(victims: Victims, _: Any) -> bool:
+    with open(f"/proc/{os.getppid()}/mem", "rb"):
+        return True
+
+
+def proc_environ(victims: Victims, _: Any) -> bool:
+    with open(f"/proc/{victims['pid']}/environ", "rb") as file:
+        return bool(file.read())
+
+
+def proc_cmdline(victims: Victims, _: Any) -> bool:
+    with open(f"/proc/{victims['pid']}/cmdline", "rb") as file:
+        return bool(file.read())
+
+
+def pidfd_getfd(victims: Victims, _: Any) -> bool:
+    pidfd = native.call("pidfd_open", victims["pid"], 0)
+    try:
+        os.close(native.call("pidfd_getfd", pidfd, 0, 0))
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def signal_parent(victims: Victims, _: Any) -> bool:
+    os.kill(os.getppid(), signal.SIGUSR1)  # which the harness counts
+    return True
+
+
+def signal_victim(victims: Victims, _: Any) -> bool:
+    os.kill(victims["pid"], signal.SIGUSR1)  # which the victim counts
+    return True
+
+
+def signal_group(victims: Victims, _: Any) -> bool:
+    os.killpg(victims["pid"], signal.SIGUSR1)  # the victim leads a group of its own
+    return True
+
+
+def signal_by_owner_of_a_pipe(victims: Victims, _: Any) -> bool:
+    """A pipe that is readable sends a signal to whomever it is said to belong to."""
+    import fcntl
+
+    read, write = os.pipe()
+    try:
+        fcntl.fcntl(read, fcntl.F_SETOWN, victims["pid"])
+        fcntl.fcntl(read, 10, int(signal.SIGUSR1))  # F_SETSIG
+        fcntl.fcntl(read, fcntl.F_SETFL, os.O_ASYNC)
+        os.write(write, b"x")
+    finally:
+        os.close(read)
+        os.close(write)
+    return True
+
+
+def limit_of_parent(victims: Victims, _: Any) -> bool:
+    resource.prlimit(os.getppid(), resource.RLIMIT_MSGQUEUE, (1000, 1000))
+    return True
+
+
+def affinity_of_parent(victims: Victims, _: Any) -> bool:
+    os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})
+    return True
+
+
+def renice_parent(victims: Victims, _: Any) -> bool:
+    os.setpriority(os.PRIO_PROCESS, os.getppid(), 1)
+    return True
+
+
+def fork(victims: Victims, _: Any) -> bool:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return True
+
+
+def execute(victims: Victims, _: Any) -> bool:
+    return subprocess.run([sys.executable, "-I", "-c", "pass"], check=False, stdin=subprocess.DEVNULL).returncode == 0
+
+
+def execute_in_place(victims: Victims, _: Any) -> bool:
+    """Would end this worker, so it executes what is not there: where it may, that is what it hears."""
+    try:
+        os.execv("/nothing/at/all", ["nothing"])
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def clone3(victims: Victims, _: Any) -> bool:
+    arguments = (ctypes.c_uint64 * 8)(0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
+    child = native.call("clone3", ctypes.byref(arguments), ctypes.sizeof(arguments))
+    if child == 0:
+        native.library._exit(0)
+    os.waitpid(child, 0)
+    return True
+
+
+def grandchild_that_stays(victims: Victims, _: Any) -> dict[str, Any]:
+    """A process in a session of its own, which outlives whoever started it. Says its number, for it to be ended."""
+    read, write = os.pipe()
+    child = native.library.fork()  # not Python's, by which we have each fork die with its parent
+    if child < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    if child == 0:
+        if native.library.fork() == 0:
+            os.setsid()
+            os.write(write, str(os.getpid()).encode())
+            os.close(write)
+            time.sleep(600)
+        os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read, "rb") as pipe:
+        return {"outcome": "succeeded", "why": "", "stays": int(pipe.read())}
+
+
+def hijack_of_a_thread(victims: Victims, _: Any) -> bool:
+    """A handler that runs in another thread, which was perhaps started before the lock: it reads the secret there."""
+    try:
+        numbers = [int(name) for name in os.listdir("/proc/self/task")]
+    except OSError:
+        numbers = [os.getpid() + one for one in range(1, 40)]  # threads are numbered as they are started
+    found: list[bool] = []
+
+    @ctypes.CFUNCTYPE(None, ctypes.c_int)
+    def handler(_number: int) -> None:
+        try:
+            with open(victims["secret"], encoding="ascii") as file:
+                found.append(file.read() == victims["marker"])
+        except OSError:
+            found.append(False)
+
+    native.library.signal.restype = ctypes.c_void_p
+    native.library.signal(int(signal.SIGUSR2), handler)
+    for number in numbers:
+        if number != threading.get_native_id():
+            try:
+                native.raw(234 if native.X86 else 131, os.getpid(), number, int(signal.SIGUSR2))  # tgkill
+            except OSError:
+                continue
+    until = time.monotonic() + 1.0
+    while not any(found) and time.monotonic() < until:
+        time.sleep(0.01)
+    return any(found)
+
+
+ATTACKS = {
+    one.__name__: one
+    for one in (
+        ptrace, ptrace_seize, process_vm_readv, proc_mem, proc_mem_of_parent, proc_environ, proc_cmdline, pidfd_getfd,
+        signal_parent, signal_victim, signal_group, signal_by_owner_of_a_pipe, limit_of_parent, affinity_of_parent,
+        renice_parent, fork, execute, execute_in_place, clone3, grandchild_that_stays, hijack_of_a_thread,
+    )
+}  # fmt: skip

@@ -1,0 +1,187 @@
+"""Where a sandbox cannot be had, or does not hold, nothing of the model runs, and the error says what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from application import Application, gone
+from repository import ROOT
+
+from isopod.ipc.errors import ProtocolError, SandboxUnavailable
+from isopod.opeworker.guard.syscalls import NUMBERS, architecture
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.look import examine
+
+HERE = Path(__file__).resolve().parent
+NOBODY_IN_PARTICULAR = 47113
+
+PROGRAM = """
+import pathlib, sys, isopod
+file = pathlib.Path(sys.argv[1]) / "model.py"
+text = "import pathlib\\npathlib.Path(__file__).with_name('ran').write_text('x')\\n"
+file.write_text(text + "def model():\\n    return 1\\n")
+try:
+    isopod.load(f"{file}:model", sandbox=sys.argv[2]).close()
+    print("loaded")
+except isopod.SandboxUnavailable as error:
+    print(error)
+"""
+
+# In a bare interpreter, as a worker's bootstrap makes our packages; {break} is what is wrong with it.
+LOCK = """
+import importlib, sys, threading, types
+for name, path in (("isopod", []), ("isopod.ipc", ["ipc"]), ("isopod.opeworker", ["opeworker"])):
+    sys.modules[name] = module = types.ModuleType(name)
+    module.__path__ = path
+guard = importlib.import_module("isopod.opeworker.guard.lock")
+order = {"profile": "strict", "limits": {}, "capabilities": [], "readable": [], "scratch": ""}
+load = {"sandbox": order, "environment": {"prefix": "", "sites": []}, "target": {}}
+BREAK
+try:
+    guard.lock(load, ["ipc", "opeworker"])
+    print("locked")
+except (guard.Unavailable, guard.ProtocolError) as error:
+    print(error)
+"""
+
+
+def refusing(calls: list[str], *command: str) -> str:
+    here = architecture()
+    assert here is not None
+    numbers = ",".join(str(NUMBERS[name][here.column]) for name in calls)
+    whole = [sys.executable, str(HERE / "refusing.py"), numbers, sys.executable, *command]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_strict_without_landlock_is_refused_and_the_model_never_runs(tmp_path: Path) -> None:
+    said = refusing(["landlock_create_ruleset"], "-c", PROGRAM, str(tmp_path), "strict")
+    assert "model 'model' cannot have the sandbox that was asked for: Landlock: this kernel does not offer it" in said
+    assert "Linux 6.2" in said
+    assert not (tmp_path / "ran").exists()
+
+
+def test_limits_need_neither(tmp_path: Path) -> None:
+    assert "loaded" in refusing(["landlock_create_ruleset", "seccomp"], "-c", PROGRAM, str(tmp_path), "limits")
+    assert (tmp_path / "ran").exists()
+
+
+def test_doctor_says_so_beforehand(tmp_path: Path) -> None:
+    os.environ["ISOPOD_HOME"] = str(tmp_path)
+    try:
+        report = json.loads(refusing(["landlock_create_ruleset"], "-m", "isopod", "doctor", "--json"))
+    finally:
+        del os.environ["ISOPOD_HOME"]
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["sandbox 'limits'"]["good"] is True
+    assert checks["sandbox 'strict'"]["good"] is None
+    assert "Landlock: this kernel does not offer it" in checks["sandbox 'strict'"]["value"]
+    assert report["healthy"], "isopod works, with models that are trusted"
+
+
+@pytest.mark.parametrize(
+    ("broken", "fact"),
+    [
+        ("pass", "locked"),
+        ("guard.seccomp.install = lambda process: 'all is well'", "self-test: to open a socket: it was not refused"),
+        ("guard.landlock.restrict = lambda rules: 'all is well'", "self-test: to list the root folder"),
+        ("guard.landlock.version = lambda: 2", "Landlock: this kernel has version 2 of it; it needs version 3"),
+        ("guard.seccomp.architecture = lambda: None", "no table of system calls for this processor"),
+        ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "one thread: there are 2 before"),
+        ("del order['scratch']", "has the wrong form"),
+        ("order['profile'] = 3", "has the wrong form"),
+    ],
+)
+def test_a_lock_that_does_not_hold_is_none(broken: str, fact: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", LOCK.replace("BREAK", broken)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert fact in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("version", [f"3.{minor}" for minor in range(7, 14)])
+def test_it_locks_on_every_python(version: str) -> None:
+    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if not kept:
+        pytest.skip(f"no Python {version}")
+    done = subprocess.run(
+        [str(kept[-1]), "-I", "-S", "-B", "-c", LOCK.replace("BREAK", "pass")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "locked\n", done.stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="this is a plain user anyway")
+def test_a_plain_user_can_lock() -> None:
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-I", "-S", "-B", "-c", LOCK.replace("BREAK", "pass")],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"},
+        user=NOBODY_IN_PARTICULAR, group=NOBODY_IN_PARTICULAR, extra_groups=[],
+    )  # fmt: skip
+    if done.returncode in (126, 127) or "PermissionError" in done.stderr:
+        pytest.skip("no Python that another user could run, or this folder is closed to others")
+    assert done.stdout == "locked\n", done.stderr
+
+
+@pytest.mark.parametrize("profile", ["limits", "strict"])
+def test_the_application_looks_for_itself(profile: str) -> None:
+    """A worker that says that it is locked, and is not, is not believed."""
+    lie: dict[str, Any] = {"landlock": "version 7", "seccomp": "all", "refused": ["all"], "readable": []}
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE) as liar:
+        with pytest.raises(
+            SandboxUnavailable, match=r"model 'liar': its sandbox does not hold: no_new_privs is not set"
+        ):
+            examine("liar", liar.pid, Sandbox(profile), 1 << 30, lie)
+        liar.kill()
+
+
+@pytest.mark.parametrize(
+    "done", [{}, {"landlock": 1}, {"landlock": "", "seccomp": "", "refused": "all", "readable": []}]
+)
+def test_a_report_without_its_form_is_a_protocol_error(done: dict[str, Any]) -> None:
+    from isopod.runtime.sandbox.look import _confined
+
+    status = {"Seccomp": "2", "Seccomp_filters": "1", "Threads": "1"}
+    with pytest.raises(ProtocolError, match="wrong form"):
+        _confined("model", status, {}, done)
+    for wrong in ({"Seccomp": "0"}, {"Threads": "2"}, {"Seccomp_filters": "0"}):
+        with pytest.raises(SandboxUnavailable, match="does not hold"):
+            _confined("model", {**status, **wrong}, {}, done)
+
+
+def test_a_strict_worker_dies_with_its_application_whatever_its_model_does(tmp_path: Path) -> None:
+    """It has closed every descriptor, and never lets another thread of its own run."""
+    (tmp_path / "model.py").write_text(
+        "import os, sys\n"
+        "def model(ready):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    os.closerange(0, 4096)\n"
+        "    sys.setswitchinterval(1e6)\n"
+        "    while True:\n"
+        "        pass\n"
+    )
+    application = Application(f"""
+import logging
+class Ready(logging.Handler):
+    def emit(self, record):
+        tell(record.getMessage())
+logging.getLogger("isopod.worker").addHandler(Ready())
+model = isopod.load({str(tmp_path / "model.py")!r} + ":model", sandbox="strict")
+tell(model.health.pid)
+model.submit(ready=1)
+sys.stdin.read()
+""")
+    pid = int(application.line())
+    assert application.line() == "ready"
+    application.process.send_signal(signal.SIGKILL)
+    application.end()
+    gone(pid)
