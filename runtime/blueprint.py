@@ -78,8 +78,8 @@ class Blueprint:
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         variables = with_device(variables, device)
-        origin = Origin.of(prepared)
         holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
+        origin = Origin.of(prepared)
         return cls(
             str(target), prepared.python, variables, order, sandbox, load_timeout, origin, holds, start,
             prepared.warm,

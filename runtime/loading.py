@@ -21,9 +21,8 @@ from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.options import Options
 from isopod.runtime.resources import affinity
-from isopod.runtime.sandbox import LIMITS, Sandbox
-from isopod.runtime.sandbox import sandbox as sandbox_of
-from isopod.runtime.source import Source, designated, environment, limits
+from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.source import Source, designated, environment, limits, sandbox_for
 from isopod.runtime.staffing import Recycle, Staffing
 from isopod.runtime.starter import Start, start_named
 from isopod.runtime.target import Overrides
@@ -55,7 +54,7 @@ def load(
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
     threads: int | Threads | None = None,
     start: Start = "spawn",
-    sandbox: str | Sandbox = LIMITS,
+    sandbox: str | Sandbox | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
     crash_reports: str | os.PathLike[str] | None = None,
 ) -> Model:
@@ -96,7 +95,8 @@ def load(
     the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
     workers are spawned.
 
-    ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``.
+    ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``. None is
+    ``"limits"``, or what a pod asks for, which is never less.
 
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
@@ -119,13 +119,13 @@ def load(
         check_device(device)
         where = _environment(env, python)
         way = start_named(start)
-        box = sandbox_of(sandbox)
         recycle = Recycle(chosen.max_rss, chosen.max_calls, chosen.max_age)
         places, counts = affinity(cpus, chosen.workers), thread_counts(chosen.threads)
         staffing = Staffing(
             chosen.workers, chosen.standby, chosen.retries, chosen.max_waiting, chosen.patience, places,
             restart or Restart(), recycle,
         )  # fmt: skip
+        box = sandbox_for(found, sandbox)
     source = Source(
         label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts, way,
         on_event, overrides=overrides, device=device,

@@ -12,7 +12,8 @@ from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime import pods
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
-from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox import LIMITS, Sandbox
+from isopod.runtime.sandbox import sandbox as sandbox_of
 from isopod.runtime.starter import Start
 from isopod.runtime.target import NO_OVERRIDES, Overrides, Target
 
@@ -74,14 +75,20 @@ class Source:
                 prepared,
                 memory_limit=self.memory_limit,
                 load_timeout=self.load_timeout,
-                sandbox=self.sandbox,
                 threads=self.threads,
+                sandbox=self._readable(pod),
                 start=self.start,
                 device=self.device,
                 pod=None if pod is None else pod.hold,
             )
             failed.pop_all()  # from here on the blueprint has it
         return drawn
+
+    def _readable(self, pod: pods.Pod | None) -> Sandbox:
+        """A strict worker reads the files of its pod, wherever that was unpacked."""
+        if pod is None or not self.sandbox.strict:
+            return self.sandbox
+        return replace(self.sandbox, readable=(*self.sandbox.readable, str(pod.folder)))
 
 
 def designated(given: str | os.PathLike[str], overrides: Overrides = NO_OVERRIDES) -> Target:
@@ -97,6 +104,14 @@ def designated(given: str | os.PathLike[str], overrides: Overrides = NO_OVERRIDE
 def limits(target: Target) -> Mapping[str, Any]:
     """What a pod says of the limits within which it is to run; nothing for anything else. Raises ``SpecError``."""
     return {} if target.pod is None else pods.peek(target.pod).section.limits
+
+
+def sandbox_for(target: Target, given: str | Sandbox | None) -> Sandbox:
+    """What the caller says, or else what a pod asks for. Raises ``SpecError``."""
+    if given is not None:
+        return sandbox_of(given)
+    said = {} if target.pod is None else pods.peek(target.pod).section.sandbox
+    return Sandbox(**said) if said else sandbox_of(LIMITS)
 
 
 def environment(given: Env | str | os.PathLike[str]) -> Env:

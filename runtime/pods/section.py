@@ -19,7 +19,9 @@
     licence = "BSD-3-Clause"
     homepage = "https://example.org/digits"
 
-    [sandbox]                        # carried as it is
+    [sandbox]                        # at least "limits": a pod cannot ask for less
+    profile = "strict"
+    scratch = 67108864
 
 All of it is optional, and so is the file.
 """
@@ -38,6 +40,7 @@ from isopod.ipc.errors import SpecError
 from isopod.runtime.environment import Env, table, toml
 from isopod.runtime.environment.fields import Text
 from isopod.runtime.options import LIMITS
+from isopod.runtime.sandbox import NONE, Sandbox
 
 from . import layout
 from .contents import Contents, read_text
@@ -47,6 +50,7 @@ _METADATA = ("description", "homepage", "licence")
 _PROBLEM = ("name", "path", "version")
 # Of an environment's fields those that cannot run anything of the pod before its worker does, nor lead to this machine.
 _ENVIRONMENT = ("constraints", "exclude_newer", "lock", "overrides", "python", "requirements", "threads")
+_SANDBOX = ("address_space", "max_file_size", "max_files", "profile", "scratch")
 _LOCKED = ("constraints", "exclude_newer", "overrides", "requirements")  # a lock is made of these
 
 
@@ -92,7 +96,7 @@ def read(contents: Contents) -> Section:
         _limits(document.get("limits", {}), file),
         problem,
         _texts(document, "metadata", _METADATA, file),
-        document.get("sandbox", {}),
+        _sandbox(document.get("sandbox", {}), file),
     )
 
 
@@ -136,6 +140,20 @@ def _limits(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
         found[name] = kind(value)
     if "workers" in found:  # what suited another machine is not to flood this one
         found["workers"] = max(1, min(found["workers"], os.cpu_count() or 1))
+    return found
+
+
+def _sandbox(said: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """Fields of ``Sandbox`` without those that lead to this machine's files."""
+    found = {key.replace("-", "_"): value for key, value in said.items()}
+    for name in found:
+        _check_word(name, _SANDBOX, f"{file}: [sandbox]")
+    try:
+        asked = Sandbox(**found)
+    except SpecError as error:
+        raise SpecError(f"{file}: [sandbox] {error}") from None
+    if asked.profile == NONE:
+        raise SpecError(f"{file}: [sandbox] a pod cannot ask for none; who trusts it gives sandbox='none' to load")
     return found
 
 

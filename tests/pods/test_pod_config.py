@@ -136,6 +136,10 @@ def test_a_pod_without_its_model(platform: str, tmp_path: Path) -> None:
         ("[environment]\nlock = '../../pylock.toml'\n", "is no file of the pod"),
         ("[problem]\npath = 'missing.toml'\n", "is no file of the pod"),
         ("[metadata]\ndescription = 3\n", "not a string"),
+        ("[sandbox]\nprofile = 'none'\n", "a pod cannot ask for none"),
+        ("[sandbox]\nprofile = 'lax'\n", "there is no sandbox 'lax'"),
+        ("[sandbox]\nreadable = ['/etc']\n", "there is no 'readable'"),
+        ("[sandbox]\nscratch = 'much'\n", "scratch is a number"),
         ("[metadata\n", "this is not TOML"),
     ],
 )
@@ -152,7 +156,7 @@ def test_our_section_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"timeout": 2.5, "memory_limit": 1 << 30},
         {"name": "digits", "version": "1"},
         {"description": 'Ziffern, "8×8" \x7f', "licence": "MIT"},
-        {"network": False, "read": ["/data"]},
+        {"profile": "strict", "scratch": 1 << 20},
     )
     place = packages.as_folder({**packages.addition(), "isopod.toml": section.write(said).encode()}, tmp_path / "pod")
     read = peek(place).section

@@ -118,3 +118,37 @@ def test_limits_of_the_pod_hold_unless_load_says_otherwise(tmp_path: Path) -> No
     with isopod.load(place, timeout=1000, workers=1) as model:
         assert 900 < model()["left"] <= 1000
         assert len(model.health.workers) == 1
+
+
+SPY = """\
+import os
+
+def get_model(data):
+    def tried(path, mode):
+        try:
+            with open(path, mode) as stream:
+                return stream.read() if mode == "r" else "written"
+        except OSError as error:
+            return error.strerror
+    weights = tried(os.path.join(data, "weights.txt"), "r")
+    return lambda path: {"own": weights, "other": tried(str(path), "r"), "wrote": tried(os.path.join(data, "x"), "w")}
+"""
+
+
+@pytest.mark.parametrize("write", [packages.as_folder, packages.as_zip], ids=["folder", "zip"])
+def test_a_pod_asks_for_the_strict_sandbox(
+    write: Callable[[packages.Files, Path], Path], tmp_path: Path, pod_home: Path
+) -> None:
+    """It reads its own files then, wherever they were unpacked, and nothing else of its user's."""
+    text = {"name": "path", "dtype": "string", "shape": []}
+    files = packages.python_package({"spy.py": SPY}, "spy", inputs=[text], outputs=[])
+    strict = b'[sandbox]\nprofile = "strict"\n'
+    place = write({**files, "0/data/weights.txt": b"mine", "isopod.toml": strict}, tmp_path / "spy.zip")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("yours")
+    with isopod.load(place, timeout=60) as model:
+        assert dict(model(path=str(secret))) == {
+            "own": "mine", "other": "Permission denied", "wrote": "Permission denied",
+        }  # fmt: skip
+    with isopod.load(place, timeout=60, sandbox="none") as model:  # the caller's word counts
+        assert model(path=str(secret))["other"] == "yours"
