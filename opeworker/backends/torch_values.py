@@ -104,6 +104,13 @@ def name_tensors(returned: Any, outputs: Sequence[TensorSpec]) -> Dict[str, Any]
     return {name: from_torch(value) for name, value in zip(names, returned)}
 
 
+def as_declared(own: List[TensorSpec], declared: Sequence[TensorSpec]) -> List[TensorSpec]:
+    """What a model says of its outputs; a single one without a name of its own is called as its package calls it."""
+    if len(declared) == 1 and len(own) == 1 and own[0].name == "output":
+        return [own[0]._replace(name=declared[0].name)]
+    return own
+
+
 def _merged(parts: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
     merged: Dict[str, Any] = {}
     for part in parts:

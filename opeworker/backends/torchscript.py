@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Tuple
 from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.opeworker.backends import Order, requires
-from isopod.opeworker.backends.torch_values import inference, name_tensors, prepare, to_torch_all
+from isopod.opeworker.backends.torch_values import as_declared, inference, name_tensors, prepare, to_torch_all
 
 with requires("torch"):
     import torch
@@ -45,8 +45,9 @@ class TorchScript:
         self._device = device
         self.inputs, self._takes_dict = _inputs(module.forward.schema)
         self.open = self._takes_dict
-        self.outputs = _outputs(module.forward.schema)
-        self._names = order.declared("outputs") or self.outputs
+        declared = order.declared("outputs")
+        self.outputs = as_declared(_outputs(module.forward.schema), declared)
+        self._names = declared or self.outputs
 
     def __call__(self, inputs: Dict[str, Any]) -> Any:
         with inference():
