@@ -25,6 +25,9 @@ from isopod.runtime.loading import health as health
 from isopod.runtime.loading import load as load
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
+from isopod.runtime.problems import Input as Input
+from isopod.runtime.problems import Output as Output
+from isopod.runtime.problems import Problem as Problem
 from isopod.runtime.report import CrashReport as CrashReport
 from isopod.runtime.resources import Threads as Threads
 from isopod.runtime.stats import Stats as Stats

@@ -6,7 +6,7 @@ Frozen: replacing a model by a new version is another blueprint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
 from isopod.runtime.environment import Hold, Prepared
 from isopod.runtime.history import Origin
+from isopod.runtime.problems.contract import Contract
 from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.target import Target
 
@@ -25,7 +26,7 @@ class Blueprint:
     ``order`` is what the worker is told then.
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``hold`` is on the environment,
-    for as long as there can be workers.
+    for as long as there can be workers. ``contract`` is what each call is checked against.
     """
 
     target: str
@@ -35,6 +36,7 @@ class Blueprint:
     load_timeout: float
     origin: Origin
     hold: Hold | None
+    contract: Contract = field(default_factory=Contract)
 
     @classmethod
     def draw(
@@ -47,6 +49,7 @@ class Blueprint:
         memory_limit: int,
         load_timeout: float,
         threads: Threads | None = None,
+        contract: Contract | None = None,
     ) -> Blueprint:
         """Raises ``SpecError`` where the load arguments cannot be sent."""
         _check_arguments(name, arguments)
@@ -59,7 +62,8 @@ class Blueprint:
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
-        return cls(str(target), prepared.python, variables, order, load_timeout, Origin.of(prepared), prepared.hold)
+        origin, agreed = Origin.of(prepared), contract or Contract()
+        return cls(str(target), prepared.python, variables, order, load_timeout, origin, prepared.hold, agreed)
 
     def release(self) -> None:
         """There are no workers any more, and will be none: the environment can be removed."""

@@ -18,6 +18,8 @@ from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
+from isopod.runtime.problems import Problem
+from isopod.runtime.problems.contract import Cast, Contract, problem_of
 from isopod.runtime.resources import Threads, affinity, thread_counts
 from isopod.runtime.source import Source, environment
 from isopod.runtime.staffing import Recycle, Staffing
@@ -33,6 +35,9 @@ def load(
     python: str | os.PathLike[str] | None = None,
     args: Mapping[str, Any] | None = None,
     name: str | None = None,
+    problem: Problem | str | os.PathLike[str] | None = None,
+    check: bool = True,
+    cast: Cast | None = None,
     timeout: float | None = None,
     load_timeout: float = 300.0,
     grace: float = GRACE,
@@ -58,6 +63,11 @@ def load(
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
     (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
 
+    ``problem`` (or its TOML file) is the interface that the model is to have: it is checked here against what the model
+    says of itself, and each call against it: inputs before anything is sent, outputs when they are there. Without one,
+    inputs are checked against the model's own word, where it gives one. ``check=False`` leaves that to names.
+    ``cast="safe"`` (or ``"same_kind"``, as in ``numpy.can_cast``) casts inputs to the declared dtype; else none is.
+
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
     only then; any other is killed at once. ``memory_limit`` bounds the shared memory of each direction, in bytes.
@@ -82,12 +92,14 @@ def load(
     found = Target.parse(target)
     label = name or found.name
     with _told_of(label):
+        contract = Contract(problem_of(problem), check, cast)
         _check_limits(timeout, load_timeout, grace, memory_limit)
         where = _environment(env, python)
         recycle, places, counts = Recycle(max_rss, max_calls, max_age), affinity(cpus, workers), thread_counts(threads)
         policy, patience = restart or Restart(), min(grace, FOREVER)
         staffing = Staffing(workers, standby, retries, max_waiting, patience, places, policy, recycle)
-    source = Source(label, found, where, dict(args or {}), memory_limit, min(load_timeout, FOREVER), counts, on_event)
+    patient = min(load_timeout, FOREVER)
+    source = Source(label, found, where, dict(args or {}), memory_limit, patient, counts, contract, on_event)
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     deployment = Deployment(label, staffing, memory_limit, History(folder_for(crash_reports)))
     with contextlib.ExitStack() as failed:

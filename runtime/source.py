@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, has_script_block, prepare
+from isopod.runtime.problems.contract import Contract
 from isopod.runtime.resources import Threads
 from isopod.runtime.target import Target
 
@@ -28,6 +29,7 @@ class Source:
     memory_limit: int
     load_timeout: float
     threads: Threads | None = None
+    contract: Contract = field(default_factory=Contract)
     on_event: Callable[[BuildEvent], None] | None = None
 
     def changed(
@@ -60,6 +62,7 @@ class Source:
             memory_limit=self.memory_limit,
             load_timeout=self.load_timeout,
             threads=self.threads,
+            contract=self.contract,
         )
 
 
