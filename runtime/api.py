@@ -17,6 +17,8 @@ from isopod.ipc.errors import WorkerTimeout as WorkerTimeout
 from isopod.ipc.errors import WorkerUnavailable as WorkerUnavailable
 from isopod.ipc.spec import TensorSpec as TensorSpec
 from isopod.runtime.circuit import Restart as Restart
+from isopod.runtime.comparison import Comparison as Comparison
+from isopod.runtime.comparison import compare as compare
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env
 from isopod.runtime.health import Health as Health

@@ -4,20 +4,17 @@ against, before anything is sent and when its answer is there.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isopod.ipc.errors import ModelError, SpecError
+from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.runtime.problems.agreement import contradictions
 from isopod.runtime.problems.check import Check
 from isopod.runtime.problems.contract import Contract
 from isopod.runtime.problems.fields import symbols_of
-from isopod.runtime.problems.problem import Problem
+from isopod.runtime.problems.outcome import Outcome, Verdict
 
-# Whether the outputs of a call are not as the problem says. Returned and not raised: with a traceback, they would stay.
-Verdict = Callable[[Mapping[str, Any]], ModelError | None]
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -49,7 +46,7 @@ class Interface:
         self._required = [item.name for item in inputs if item.required and item.name not in self._fillings]
         self._who = f"model {model!r}" if problem is None else f"model {model!r} ({problem})"
         self._check = Check("input", inputs, contract.cast) if contract.check and self._says_more_than_names() else None
-        self._outcome = _Outcome(model, problem) if problem is not None and contract.check else None
+        self._outcome = Outcome(model, problem) if problem is not None and contract.check else None
 
     @classmethod
     def unknown(cls, model: str) -> Interface:
@@ -108,40 +105,10 @@ class Interface:
         return {**inputs, **instead} if instead else inputs
 
 
-class _Outcome:
-    """Checks the outputs of a model against its problem."""
-
-    def __init__(self, model: str, problem: Problem) -> None:
-        self._who = f"model {model!r} did not keep to {problem}"
-        self._names = dict.fromkeys(field.name for field in problem.outputs)
-        self._shared = problem.shared
-        self._inputs = Check("input", [field.spec for field in problem.inputs])
-        self._check = Check("output", [field.spec for field in problem.outputs], bound=problem.shared)
-
-    def of(self, values: Mapping[str, Any]) -> Verdict:
-        if not self._shared:
-            return self._judge
-        return functools.partial(self._judge, bound=self._inputs.sizes_of(self._shared, values))
-
-    def _judge(self, outputs: Mapping[str, Any], bound: Mapping[str, int] | None = None) -> ModelError | None:
-        if self._check.fits(outputs, bound) and outputs.keys() >= self._names.keys():
-            return None
-        faults = [
-            f"output {name!r} is missing; it gave {', '.join(outputs) or 'nothing'}"
-            for name in self._names
-            if name not in outputs
-        ]
-        faults += self._check.examine(outputs, bound)[1]
-        if not faults:
-            return None
-        more = "".join(f"\n  {fault}" for fault in faults[1:])
-        return ModelError(f"{self._who}: {faults[0]}{more}")
-
-
 def _merged(own: Iterable[TensorSpec], fields: Iterable[Any]) -> tuple[TensorSpec, ...]:
     """A model's own words, completed by those of the problem, and what only the problem names after them."""
     asked = {field.name: field for field in fields}
-    symbols = symbols_of(tuple(asked.values()))
+    symbols = symbols_of(asked.values())
     both = []
     for spec in own:
         field = asked.pop(spec.name, None)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime.calls import Call, check_seconds, deadline_after
-from isopod.runtime.interface import Interface, Verdict
+from isopod.runtime.interface import Interface
+from isopod.runtime.problems.outcome import Verdict
 
 ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
 _ARENA_WAIT_NS = int(ARENA_WAIT * 1e9)

@@ -25,7 +25,6 @@ _WAYS: tuple[Cast, ...] = get_args(Cast)
 _KINDS = {"text": "UTO", "bytes": "S"}  # of dtypes that differ in their width, or in how they are kept
 _NUMBERS = frozenset((*tensor.NUMERIC.values(), *tensor.EXTENDED.values()))
 _NEVER = "none"  # no array has such a kind: it is left to ``examine``
-_SIZES = Mapping[str, int]
 
 
 class _Row(NamedTuple):
@@ -40,7 +39,11 @@ class _Row(NamedTuple):
 
 
 class Check:
-    """``kind`` is "input" or "output", for messages. Symbols in ``bound`` have sizes that are given with each call."""
+    """``kind`` is "input" or "output", for messages. Symbols in ``bound`` have sizes that are given with each call.
+
+    ``numbers`` has the place of each symbol that has to agree with anything, in a list of sizes such as ``unknown``,
+    which has -1 for those that are not known.
+    """
 
     def __init__(self, kind: str, specs: Sequence[TensorSpec], cast: Cast | None = None, bound: Sequence[str] = ()):
         self._kind = kind
@@ -48,10 +51,10 @@ class Check:
         self._cast = cast
         uses = [dim for spec in specs for dim in spec.shape or () if isinstance(dim, str)]
         # one that stands in one place, and nowhere else, is any size
-        self._numbers = {
+        self.numbers = {
             dim: n for n, dim in enumerate(d for d in dict.fromkeys(uses) if uses.count(d) > 1 or d in bound)
         }
-        self._unknown = [-1] * len(self._numbers)
+        self.unknown = [-1] * len(self.numbers)
         self._rows = [self._row(spec) for spec in specs if _says(spec)]
 
     def _row(self, spec: TensorSpec) -> _Row:
@@ -60,15 +63,12 @@ class Check:
             kinds = _NEVER
         dims = list(enumerate(spec.shape or ()))
         fixed = tuple((axis, dim) for axis, dim in dims if isinstance(dim, int))
-        symbols = tuple((axis, self._numbers[dim]) for axis, dim in dims if dim in self._numbers and dim is not None)
+        symbols = tuple((axis, self.numbers[dim]) for axis, dim in dims if dim in self.numbers and dim is not None)
         return _Row(spec.name, dtype, kinds, -1 if spec.shape is None else len(spec.shape), fixed, symbols)
 
-    def fits(self, values: Mapping[str, Any], bound: _SIZES | None = None) -> bool:
+    def fits(self, values: Mapping[str, Any], bound: list[int] | None = None) -> bool:
         """Whether all of them are arrays just as declared. False may also mean that it has to be looked at closely."""
-        sizes = self._unknown[:]
-        if bound:
-            for symbol, size in bound.items():
-                sizes[self._numbers[symbol]] = size
+        sizes = (self.unknown if bound is None else bound)[:]
         for name, dtype, kinds, rank, fixed, symbols in self._rows:
             value = values.get(name)
             if type(value) is not np.ndarray:
@@ -93,14 +93,15 @@ class Check:
                     sizes[number] = size
         return True
 
-    def examine(self, values: Mapping[str, Any], bound: _SIZES | None = None) -> tuple[dict[str, Any], list[str]]:
+    def examine(self, values: Mapping[str, Any], bound: list[int] | None = None) -> tuple[dict[str, Any], list[str]]:
         """What is to be sent instead of some of the values, and what is wrong, each in a sentence.
 
         Raises nothing. A value that is absent is passed over.
         """
         instead: dict[str, Any] = {}
         faults: list[str] = []
-        known = {symbol: (size, "the inputs") for symbol, size in (bound or {}).items()}
+        given = {} if bound is None else {symbol: bound[number] for symbol, number in self.numbers.items()}
+        known = {symbol: (size, "the inputs") for symbol, size in given.items() if size != -1}
         for spec in self._specs:
             if spec.name not in values or not _says(spec):
                 continue
@@ -118,24 +119,14 @@ class Check:
             before = dict(known)
             reasons, cast = self._array_faults(value, spec, known)
             if reasons:
-                given = f"{_dtype_name(value)} {shape_text(value.shape)}"
+                came = f"{_dtype_name(value)} {shape_text(value.shape)}"
                 faults.append(
-                    f"{self._kind} {spec.name!r} is {given}; expected {_declared(spec)}{_where(spec, before)}: "
+                    f"{self._kind} {spec.name!r} is {came}; expected {_declared(spec)}{_where(spec, before)}: "
                     + "; ".join(reasons)
                 )
             elif cast is not None:
                 instead[spec.name] = cast
         return instead, faults
-
-    def sizes_of(self, symbols: Sequence[str], values: Mapping[str, Any]) -> dict[str, int]:
-        """The sizes of symbols in values that were checked. One that stands in no array that is there is left out."""
-        found: dict[str, int] = {}
-        for spec in self._specs:
-            shape = getattr(values.get(spec.name), "shape", ())
-            for axis, dim in enumerate(spec.shape or ()):
-                if dim in symbols and isinstance(dim, str) and axis < len(shape):
-                    found.setdefault(dim, int(shape[axis]))
-        return found
 
     def _array_of(self, value: Any, spec: TensorSpec) -> Any:
         """What is no array as one, where it is to cross as one."""

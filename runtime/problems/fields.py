@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,7 @@ def shape_text(shape: tuple[Dim, ...] | None) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
-def symbols_of(fields: tuple[Field, ...]) -> dict[str, None]:
+def symbols_of(fields: Iterable[Field]) -> dict[str, None]:
     """The symbols in the shapes, in order."""
     return dict.fromkeys(dim for field in fields for dim in field.shape or () if isinstance(dim, str))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ class Problem:
 
     name: str
     version: str = ""
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    shared: tuple[str, ...] = ()
+    inputs: Sequence[Input] = ()
+    outputs: Sequence[Output] = ()
+    shared: Sequence[str] = ()
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ def test_a_default_makes_an_input_optional() -> None:
         (lambda: Problem("p", inputs="x"), "inputs is a list of isopod.Input"),  # type: ignore[arg-type]
         (lambda: Problem("p", shared=("n",)), "'n' is shared, but is in the shape of no input"),
         (lambda: Problem("p", inputs=(Input("x", "", ("n",)),), shared=("n",)), "in the shape of no output"),
-        (lambda: Problem("p", shared="n"), "shared is a list of symbols"),  # type: ignore[arg-type]
+        (lambda: Problem("p", shared="n"), "shared is a list of symbols"),
     ],
 )
 def test_what_is_no_problem_is_said_when_it_is_made(make: Any, fact: str) -> None:
