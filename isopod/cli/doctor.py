@@ -82,6 +82,7 @@ def examine() -> Iterator[Check]:
     yield Check("memory", True, f"{amount(_memory())} available")
     yield _uv()
     yield _extra("rich", "progress bars; pip install 'isopod[cli]'")
+    yield _extra("matplotlib", "pictures of comparisons; pip install 'isopod[plot]'")
     yield _extra("ml_dtypes", "bfloat16 and float8 tensors; pip install 'isopod[tensors]'")
 
 

@@ -20,6 +20,8 @@ class Outcome:
     def __init__(self, model: str, problem: Problem) -> None:
         self._who = f"model {model!r} did not keep to {problem}"
         self._names = dict.fromkeys(field.name for field in problem.outputs)
+        # those of which nothing else is said, so that nothing else would miss them
+        self._unsaid = {field.name for field in problem.outputs if not field.dtype and field.shape is None}
         self._check = Check("output", [field.spec for field in problem.outputs], bound=problem.shared)
         # where in the inputs the sizes of shared symbols are seen
         self._places = [
@@ -32,15 +34,15 @@ class Outcome:
     def of(self, values: Mapping[str, Any]) -> Verdict:
         """What is to look at the outputs of a call with these inputs, which were checked."""
         if not self._places:
-            return self._judge
+            return functools.partial(self._judge, self._check.unknown)
         sizes = self._check.unknown[:]
         for number, name, axis in self._places:
             if sizes[number] == -1 and name in values:
                 sizes[number] = values[name].shape[axis]
-        return functools.partial(self._judge, bound=sizes)
+        return functools.partial(self._judge, sizes)
 
-    def _judge(self, outputs: Mapping[str, Any], bound: list[int] | None = None) -> ModelError | None:
-        if self._check.fits(outputs, bound) and outputs.keys() >= self._names.keys():
+    def _judge(self, bound: list[int], outputs: Mapping[str, Any]) -> ModelError | None:
+        if self._check.fits(outputs, bound) and (not self._unsaid or outputs.keys() >= self._unsaid):
             return None
         faults = [
             f"output {name!r} is missing; it gave {', '.join(outputs) or 'nothing'}"
