@@ -17,10 +17,11 @@ from isopod.cli.screen import Screen
 _ALL = {"round-trip": round_trip, "cold-start": cold_start, "crash": crash, "sandbox": sandbox}
 _NOTES = """\
 float32 arrays. One out: one element comes back, isopod's input lies in shared memory. x + 1: an array as large comes
-back; two copies: ordinary arrays; no copies: model.empty in, worker.empty out. Pipe: multiprocessing.Pipe, pickle 5.
-Each call is timed by itself, with the release of its result; the p99 is the nearest rank, and below 100 samples the
-largest. Contenders take turns in chunks of about 20 ms; the first calls of a chunk (five, or one of slow ones) are not
-counted, every other one is. Pinned: every thread of both processes, after the worker has started."""
+back; two copies: ordinary arrays; no copies: model.empty in, worker.empty out; check: against a problem, both ways.
+Pipe: multiprocessing.Pipe, pickle 5. Each call is timed by itself, with the release of its result; the p99 is the
+nearest rank, and below 100 samples the largest. Contenders take turns in chunks of about 20 ms; the first calls of a
+chunk (five, or one of slow ones) are not counted, every other one is. Pinned: every thread of both processes, after
+the worker has started."""
 
 
 def main(arguments: list[str] | None = None) -> int:

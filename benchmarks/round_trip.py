@@ -2,7 +2,8 @@
 
 *One out* sends an array and gets one element of it back; isopod's input lies in shared memory already
 (``model.empty``). *Two copies* sends an ordinary array and gets a private one of the same size, a copy in and one out.
-*No copies* computes the same from ``model.empty`` into ``worker.empty``.
+*No copies* computes the same from ``model.empty`` into ``worker.empty``. *Check* is two copies with a problem: the
+input is checked before it is sent, the output when it is there, and that both are of one size.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ SIZES = {"1 KB": 1 << 10, "64 KB": 1 << 16, "1 MB": 1 << 20, "16 MB": 1 << 24}
 PAUSE = 0.001  # seconds between paced calls
 _PACED_SIZE = "1 KB"
 _FOLDER = Path(__file__).resolve().parent
+_PROBLEM = isopod.Problem(
+    "plus one",
+    inputs=[isopod.Input("x", "float32", ("n",))],
+    outputs=[isopod.Output("output", "float32", ("n",))],
+    shared=["n"],
+)
 _OPENING = 3.0  # seconds, about: all children
 
 
@@ -69,6 +76,7 @@ class _Company:
 
     first: isopod.Model
     plus_one: isopod.Model
+    checked: isopod.Model
     placed: isopod.Model
     pipe_first: PipePeer
     pipe_plus_one: PipePeer
@@ -76,7 +84,7 @@ class _Company:
     pids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        models = [model.health.pid or 0 for model in (self.first, self.plus_one, self.placed)]
+        models = [model.health.pid or 0 for model in (self.first, self.plus_one, self.checked, self.placed)]
         self.pids = [*models, self.pipe_first.pid, self.pipe_plus_one.pid, self.semaphores.pid]
 
     def contenders(self, nbytes: int) -> list[Contender]:
@@ -92,6 +100,7 @@ class _Company:
             _checked("x + 1: in process", lambda: functions.plus_one(array), array + 1),
             _checked("x + 1: isopod, no copies", lambda: self.placed(x=shared[1]), array + 1),
             _checked("x + 1: isopod, two copies", lambda: self.plus_one(x=array), array + 1),
+            _checked("x + 1: isopod, two copies, check", lambda: self.checked(x=array), array + 1),
             _checked("x + 1: pipe", lambda: self.pipe_plus_one(array), array + 1),
         ]
         if nbytes == min(SIZES.values()):
@@ -114,6 +123,7 @@ def _open() -> Iterator[_Company]:
         yield _Company(
             open_(isopod.load(f"{_FOLDER / 'functions.py'}:first")),
             open_(isopod.load(f"{_FOLDER / 'functions.py'}:plus_one")),
+            open_(isopod.load(f"{_FOLDER / 'functions.py'}:plus_one", problem=_PROBLEM)),
             open_(isopod.load(f"{_FOLDER / 'placed.py'}:plus_one")),
             open_(pipe_peer("first")),
             open_(pipe_peer("plus_one")),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from isopod.runtime.control import LoadOrder
 from isopod.runtime.devices import seen_device, with_device
 from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
+from isopod.runtime.problems.contract import Contract
 from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.sandbox.variables import worker_variables
 from isopod.runtime.target import Target
@@ -29,7 +30,7 @@ class Blueprint:
 
     ``load_timeout`` in seconds. ``target`` and ``origin`` are for messages and reports. ``holds`` are on the
     environment and on a pod's files, for as long as there can be workers. ``start`` is how they come to be (see
-    ``starter``), ``warm`` what a template of theirs imports.
+    ``starter``), ``warm`` what a template of theirs imports, ``contract`` what each call is checked against.
     """
 
     target: str
@@ -42,6 +43,7 @@ class Blueprint:
     holds: tuple[Hold, ...]
     start: str = "spawn"
     warm: tuple[str, ...] = ()
+    contract: Contract = field(default_factory=Contract)
 
     @classmethod
     def draw(
@@ -58,6 +60,7 @@ class Blueprint:
         start: str = "spawn",
         pod: Hold | None = None,
         device: str | None = None,
+        contract: Contract | None = None,
     ) -> Blueprint:
         """``threads`` win over the environment's.
 
@@ -82,7 +85,7 @@ class Blueprint:
         origin = Origin.of(prepared)
         return cls(
             str(target), prepared.python, variables, order, sandbox, load_timeout, origin, holds, start,
-            prepared.warm,
+            prepared.warm, contract or Contract(),
         )  # fmt: skip
 
     def environ(self) -> dict[str, str]:

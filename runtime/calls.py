@@ -39,6 +39,7 @@ class Call:
     done = late = marked = withdrawn = cancelled = False
     error: BaseException | None = None
     outputs: Any = None
+    verdict: Any = None  # looks at the outputs; see ``Interface.verdict``
     wake: threading.Lock | None = None
     tensors: Sequence[Tensor] = ()
     kept: list[Any]
@@ -112,6 +113,7 @@ class Call:
         again.submitted_ns = self.submitted_ns
         again.tensors, again.kept, again.plain = self.tensors, self.kept, self.plain
         again.attempt, again.sends = attempt, self.sends + 1
+        again.verdict = self.verdict
         self.release()  # they are the next one's: this one is kept by tracebacks
         return again
 

@@ -120,6 +120,7 @@ class Deployment:
             self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
             self.check_open()
             fleet.start()
+            fleet.interface.check_agreement()
             self.check_open()
             old = self._fleet
             self._older = [one for one in (*self._older, old) if one is not None and one.sessions()]

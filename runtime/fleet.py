@@ -213,7 +213,7 @@ class Fleet:
                 return  # its end is on its way, and fails the launch
             self._launches.remove(launch)
             launch.over()
-            self.interface = Interface(session.name, session.interface)
+            self.interface = Interface(session.name, session.interface, self.blueprint.contract)
             self.start_times = launch.parts(session)
             self._circuit.ready()
             if not self._founding:

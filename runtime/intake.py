@@ -79,10 +79,14 @@ class Intake:
                 call.outputs = values_in_order(arrays, answer.plain)
                 if not self._counters.output_names:
                     self._counters.output_names = tuple(call.outputs)
+                if call.verdict is not None:
+                    error = call.verdict(call.outputs)
             else:
                 error = self._error_of(answer)
         except SpecError as unknown_dtype:
             error = unknown_dtype
+        if error is not None:
+            call.outputs = None
         finished = answer.stamps[2]
         if not 0 < call.deadline_ns <= finished:
             return error

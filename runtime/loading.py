@@ -20,6 +20,8 @@ from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.options import Options
+from isopod.runtime.problems import Problem
+from isopod.runtime.problems.contract import Cast, Contract, problem_of
 from isopod.runtime.resources import affinity
 from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.source import Source, designated, environment, limits, sandbox_for
@@ -39,6 +41,9 @@ def load(
     ops: Sequence[str | os.PathLike[str]] = (),
     device: str | None = None,
     name: str | None = None,
+    problem: Problem | str | os.PathLike[str] | None = None,
+    check: bool = True,
+    cast: Cast | None = None,
     timeout: float | None = None,
     load_timeout: float | None = None,
     grace: float | None = None,
@@ -76,6 +81,11 @@ def load(
 
     ``device`` is ``"cpu"`` or a GPU, ``"cuda:0"``, by the numbers that this application sees (in the order of the PCI
     bus); the worker sees no other. Without it a model runs where its framework puts it.
+
+    ``problem`` (or its TOML file) is the interface that the model is to have: it is checked here against what the model
+    says of itself, and each call against it: inputs before anything is sent, outputs when they are there. Without one,
+    inputs are checked against the model's own word, where it gives one. ``check=False`` leaves that to names.
+    ``cast="safe"`` (or ``"same_kind"``, as in ``numpy.can_cast``) casts inputs to the declared dtype; else none is.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
     that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
@@ -115,6 +125,7 @@ def load(
     found = designated(target, overrides)
     label = name or found.name
     with _told_of(label):
+        contract = Contract(problem_of(problem), check, cast)
         chosen = Options.of(asked, limits(found))
         check_device(device)
         where = _environment(env, python)
@@ -128,7 +139,7 @@ def load(
         box = sandbox_for(found, sandbox)
     source = Source(
         label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts, way,
-        on_event, overrides=overrides, device=device,
+        on_event, overrides=overrides, device=device, contract=contract,
     )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     history = History(folder_for(crash_reports))

@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import os
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -28,30 +27,12 @@ from isopod.runtime.environment import Env
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.outputs import Outputs
+from isopod.runtime.request import ARENA_WAIT, Request
 from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.second_chances import Follow, SecondChances, resend
 from isopod.runtime.session import Gone, Session
 from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats
-
-_ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
-_ARENA_WAIT_NS = int(_ARENA_WAIT * 1e9)
-
-
-class _Request(NamedTuple):
-    """What a caller asked for: where it is sent may change if a worker dies."""
-
-    inputs: Mapping[str, Any]
-    timeout: float | None
-    deadline_ns: int
-
-    @property
-    def room_by(self) -> int:
-        """Until when to wait for shared memory, as ``time.monotonic_ns()``."""
-        return self.deadline_ns or time.monotonic_ns() + _ARENA_WAIT_NS
-
-    def call(self, deliver: Any, *, threaded: bool) -> Call:
-        return Call(self.deadline_ns, self.timeout, deliver, threaded)
 
 
 class Model:
@@ -119,10 +100,10 @@ class Model:
             raise
         return future
 
-    def _start(self, request: _Request, deliver: Any, follow: Follow) -> None:
+    def _start(self, request: Request, deliver: Any, follow: Follow) -> None:
         """Send a call that nobody waits for, or have it sent when there is a worker."""
         session = self._deployment.running()
-        self._deployment.interface.check(request.inputs)
+        request = request.admitted(self._deployment.interface)
         call = request.call(deliver, threaded=True)
         if session is None:
             self._deployment.check_open()
@@ -158,19 +139,21 @@ class Model:
             with contextlib.suppress(RuntimeError):  # the loop was closed with the call in flight
                 loop.call_soon_threadsafe(settled, future)
 
-        call, again = request.call(deliver, threaded=False), False
+        call, again, admitted = request.call(deliver, threaded=False), False, request
         with self._deployment.admission:
             while True:
                 try:
                     session = self._deployment.running()
                     if session is None:
                         session = await loop.run_in_executor(None, self._deployment.live, request.deadline_ns)
-                    self._deployment.interface.check(request.inputs)
+                    if not again:
+                        admitted = request.admitted(self._deployment.interface)
+                        call.verdict = admitted.verdict
                 except BaseException:  # goes on to the task, whose traceback keeps the call, and not its memory
                     call.release()
                     raise
                 try:
-                    await self._sent(loop, session, call, request, again)
+                    await self._sent(loop, session, call, admitted, again)
                     await future
                 except Gone:
                     continue
@@ -186,7 +169,7 @@ class Model:
 
     @staticmethod
     async def _sent(
-        loop: asyncio.AbstractEventLoop, session: Session, call: Call, request: _Request, again: bool
+        loop: asyncio.AbstractEventLoop, session: Session, call: Call, request: Request, again: bool
     ) -> None:
         """Send it from the loop, or in a thread where that must wait for memory."""
         try:
@@ -245,31 +228,21 @@ class Model:
         """
         self._deployment.check_open()
         self._deployment.interface.check_name(name)
-        array: np.ndarray[Any, Any] = self._deployment.owner.empty(shape, dtype, name, deadline_after(_ARENA_WAIT))
+        array: np.ndarray[Any, Any] = self._deployment.owner.empty(shape, dtype, name, deadline_after(ARENA_WAIT))
         return array
 
-    def _request(self, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None) -> _Request:
+    def _request(self, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None) -> Request:
         self._deployment.check_process()
-        if inputs is None:
-            inputs = named
-        elif named:
-            raise SpecError("give the inputs as a mapping or by keyword, not both")
-        elif not isinstance(inputs, Mapping):
-            raise SpecError(f"inputs are given by name, as model(name=array), not as a {type(inputs).__name__}")
-        if timeout is None:
-            timeout = self._timeout
-        else:
-            check_seconds(timeout, "timeout")
-        return _Request(inputs, timeout, deadline_after(timeout))
+        return Request.of(inputs, named, timeout, self._timeout)
 
-    def _begin(self, request: _Request) -> tuple[Call, Session]:
+    def _begin(self, request: Request) -> tuple[Call, Session]:
         """Send it; waits for a worker and for room if need be."""
         while True:
             session = self._deployment.live(request.deadline_ns)
-            self._deployment.interface.check(request.inputs)
-            call = request.call(None, threaded=True)
+            admitted = request.admitted(self._deployment.interface)
+            call = admitted.call(None, threaded=True)
             try:
-                session.begin(call, request.inputs.items(), request.room_by)
+                session.begin(call, admitted.inputs.items(), request.room_by)
             except Gone:
                 continue  # it died before this call reached it: the next worker takes it
             return call, session
@@ -309,7 +282,7 @@ class Model:
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the model returns: as declared, or else as first seen; empty before the first answer."""
+        """What the model returns: as it or its problem declares, or else as first seen; empty before that."""
         declared = self._deployment.interface.outputs
         return declared or tuple(map(TensorSpec, self._deployment.counters.output_names))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from isopod.ipc.errors import EnvironmentBuildError, SpecError
 from isopod.runtime import pods
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.environment import BuildEvent, Env, Threads, has_script_block, prepare
+from isopod.runtime.problems.contract import Contract, problem_of
 from isopod.runtime.sandbox import LIMITS, Sandbox
 from isopod.runtime.sandbox import sandbox as sandbox_of
 from isopod.runtime.starter import Start
@@ -37,6 +38,7 @@ class Source:
     on_event: Callable[[BuildEvent], None] | None = None
     overrides: Overrides = NO_OVERRIDES
     device: str | None = None
+    contract: Contract = field(default_factory=Contract)
 
     def changed(
         self,
@@ -65,6 +67,7 @@ class Source:
                     failed.callback(pod.release)
                 env = self.env or (own_environment(self.target) if pod is None else pod.env)
                 target = self.target if pod is None else pod.target
+                contract = self.contract if pod is None else self._agreed(pod)
                 prepared = prepare(env, on_event=self.on_event)
             except (SpecError, EnvironmentBuildError) as error:
                 raise type(error)(f"model {self.name!r}: {error}") from error
@@ -80,9 +83,17 @@ class Source:
                 start=self.start,
                 device=self.device,
                 pod=None if pod is None else pod.hold,
+                contract=contract,
             )
             failed.pop_all()  # from here on the blueprint has it
         return drawn
+
+    def _agreed(self, pod: pods.Pod) -> Contract:
+        """The caller's problem, or else the pod's own."""
+        path = pod.config.section.problem.get("path")
+        if self.contract.problem is not None or path is None:
+            return self.contract
+        return replace(self.contract, problem=problem_of(pod.folder / path))
 
     def _readable(self, pod: pods.Pod | None) -> Sandbox:
         """A strict worker reads the files of its pod, wherever that was unpacked."""

@@ -86,6 +86,7 @@ def examine() -> Iterator[Check]:
     yield _sandbox("strict", "models that are not trusted cannot be locked in here")
     yield _uv()
     yield _extra("rich", "progress bars; pip install 'isopod[cli]'")
+    yield _extra("matplotlib", "pictures of comparisons; pip install 'isopod[plot]'")
     yield _extra("ml_dtypes", "bfloat16 and float8 tensors; pip install 'isopod[tensors]'")
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from isopod import IsopodError
-from isopod.cli import env_options, pod_options
+from isopod.cli import compare_options, env_options, pod_options
 from isopod.cli.screen import Screen, version
 
 _DESCRIPTION = """\
@@ -73,6 +73,10 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from isopod.cli import doctor
 
         return doctor.run(Screen(), as_json=arguments.json)
+    if arguments.command == "compare":
+        from isopod.cli import compare
+
+        return compare.run(Screen(), arguments)
     if arguments.command == "env":
         from isopod.cli import env
 
@@ -119,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Pythons, shared memory, cores, and the store of built environments.",
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
+    compare_options.add(commands)
     env_options.add(commands)
     pod_options.add(commands)
     report = commands.add_parser(

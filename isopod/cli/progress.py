@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from isopod import BuildEvent
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+Stages = Mapping[str, tuple[float, float, str]]
 # Where in its bar a stage begins and ends, and how it is called.
-_STAGES = {
+_STAGES: Stages = {
     "python": (0.00, 0.00, "fetching Python"),
     "resolve": (0.00, 0.10, "resolving"),
     "wait": (0.00, 0.10, "waiting"),
@@ -36,8 +37,9 @@ _STAGES = {
 class Bars:
     """Progress of named tasks, on any ``Screen``. This one writes a line a stage; ``_LiveBars`` draws."""
 
-    def __init__(self, screen: Screen, names: list[str]) -> None:
+    def __init__(self, screen: Screen, names: list[str], stages: Stages) -> None:
         self._screen = screen
+        self._stages = stages
         self._width = max(map(len, names), default=0)
         self._lock = threading.Lock()
         self._stage = dict.fromkeys(names, "")
@@ -46,7 +48,7 @@ class Bars:
     def tell(self, name: str, stage: str, message: str = "", done: int | None = None, total: int | None = None) -> None:
         """Say where a task is. Any thread may. A stage without a bar of its own ("done") is passed over."""
         with self._lock:
-            if stage in _STAGES:
+            if stage in self._stages:
                 self._show(name, stage, message, done, total)
                 self._stage[name] = stage
 
@@ -69,19 +71,19 @@ class Bars:
             seconds = time.monotonic() - self._began
             # of several messages in a stage only the first is shown, and so it must hold for all of them
             text = _lower(message) if stage in ("python", "resolve", "wait", "install") and message else ""
-            self._screen.line(f"  {name:<{self._width}}  {seconds:5.1f} s  {text or _STAGES[stage][2]}")
+            self._screen.line(f"  {name:<{self._width}}  {seconds:5.1f} s  {text or self._stages[stage][2]}")
 
 
 class _LiveBars(Bars):
-    def __init__(self, screen: Screen, names: list[str], rich: RichProgress) -> None:
-        super().__init__(screen, names)
+    def __init__(self, screen: Screen, names: list[str], stages: Stages, rich: RichProgress) -> None:
+        super().__init__(screen, names, stages)
         self._rich = rich
         self._tasks: dict[str, TaskID] = {
             name: rich.add_task(f"{name:<{self._width}}", total=1.0, doing="starting") for name in names
         }
 
     def _show(self, name: str, stage: str, message: str, done: int | None, total: int | None) -> None:
-        begin, end, doing = _STAGES[stage]
+        begin, end, doing = self._stages[stage]
         share = done / total if done is not None and total else 0.0
         self._rich.update(
             self._tasks[name], completed=begin + (end - begin) * share, doing=_lower(message) or doing,
@@ -89,14 +91,17 @@ class _LiveBars(Bars):
 
 
 @contextlib.contextmanager
-def bars(screen: Screen, names: list[str]) -> Iterator[Bars]:
-    """Show the progress of ``names`` while the block runs. Nothing else may write to the screen in it."""
+def bars(screen: Screen, names: list[str], stages: Stages = _STAGES) -> Iterator[Bars]:
+    """Show the progress of ``names`` while the block runs. Nothing else may write to the screen in it.
+
+    ``stages``: where in its bar each begins and ends, from 0 to 1, and how it is called.
+    """
     rich = _rich(screen) if screen.live else None
     if rich is None:
-        yield Bars(screen, names)
+        yield Bars(screen, names, stages)
         return
     with rich:
-        yield _LiveBars(screen, names, rich)
+        yield _LiveBars(screen, names, stages, rich)
 
 
 def _lower(message: str) -> str:

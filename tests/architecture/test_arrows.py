@@ -41,7 +41,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 # room → those that may be imported inside a function, or where an ImportError is caught: they may be absent
 GUARDED: dict[str, set[str]] = {
     "isopod": {"rich", "posix_ipc", "uv"},
-    "isopod.runtime": {"ml_dtypes", "rich", "uv", "grpc"},
+    "isopod.runtime": {"matplotlib", "ml_dtypes", "rich", "uv", "grpc"},
     "isopod.opeworker": {"numpy"},
     "isopod.ipc": {"numpy", "msgpack", "posix_ipc", "ml_dtypes"},
 }

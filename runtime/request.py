@@ -1,0 +1,60 @@
+"""What a caller asked for: inputs and a deadline, checked. Where it is sent may change if a worker dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from isopod.ipc.errors import SpecError
+from isopod.runtime.calls import Call, check_seconds, deadline_after
+from isopod.runtime.interface import Interface
+from isopod.runtime.problems.outcome import Verdict
+
+ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
+_ARENA_WAIT_NS = int(ARENA_WAIT * 1e9)
+
+
+class Request(NamedTuple):
+    """``verdict`` looks at the outputs, where a problem says how they are to be."""
+
+    inputs: Mapping[str, Any]
+    timeout: float | None
+    deadline_ns: int
+    verdict: Verdict | None = None
+
+    @classmethod
+    def of(
+        cls, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None, usual: float | None
+    ) -> Request:
+        """From the arguments of a call; ``usual`` is its model's own timeout. Raises ``SpecError``."""
+        if inputs is None:
+            inputs = named
+        elif named:
+            raise SpecError("give the inputs as a mapping or by keyword, not both")
+        elif not isinstance(inputs, Mapping):
+            raise SpecError(f"inputs are given by name, as model(name=array), not as a {type(inputs).__name__}")
+        if timeout is None:
+            timeout = usual
+        else:
+            check_seconds(timeout, "timeout")
+        return cls(inputs, timeout, deadline_after(timeout))
+
+    def admitted(self, interface: Interface) -> Request:
+        """The same with what is to be sent: checked, completed by defaults, cast. Raises ``SpecError``."""
+        inputs = interface.admit(self.inputs)
+        verdict = interface.verdict(inputs)
+        if inputs is self.inputs and verdict is None:
+            return self
+        return Request(inputs, self.timeout, self.deadline_ns, verdict)
+
+    @property
+    def room_by(self) -> int:
+        """Until when to wait for shared memory, as ``time.monotonic_ns()``."""
+        return self.deadline_ns or time.monotonic_ns() + _ARENA_WAIT_NS
+
+    def call(self, deliver: Any, *, threaded: bool) -> Call:
+        call = Call(self.deadline_ns, self.timeout, deliver, threaded)
+        if self.verdict is not None:
+            call.verdict = self.verdict
+        return call
