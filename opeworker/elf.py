@@ -6,6 +6,7 @@ is what every platform with wheels of a framework has.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import BinaryIO, List, Tuple
 
@@ -33,11 +34,14 @@ def _needed(file: BinaryIO) -> List[str]:
     if not head.startswith(_MAGIC):
         raise NotALibrary("it is not a shared library (64-bit ELF)")
     table, size, count = struct.unpack_from("<Q", head, 32)[0], *struct.unpack_from("<HH", head, 54)
+    end = file.seek(0, os.SEEK_END)
     segments = []
     for number in range(count):
         file.seek(table + number * size)
         kind, _, offset, address, _, length = struct.unpack("<IIQQQQ", file.read(40))
         segments.append((kind, offset, address, length))
+        if kind == _LOAD and offset + length > end:
+            raise NotALibrary("it was cut short")  # the linker would map what is not there, and die of it
     entries: List[Tuple[int, int]] = []
     for kind, offset, _, length in segments:
         if kind == _DYNAMIC:

@@ -11,10 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from typing import Any
 
-from isopod.ipc import channel, layout, protocol, ring
+from isopod.ipc import layout, protocol, ring
 from isopod.ipc.doorbell import ChildDoorbell
 from isopod.ipc.errors import ArenaFull, ProtocolError
 from isopod.ipc.mailbox import Receiver
@@ -22,6 +21,7 @@ from isopod.ipc.notices import Cancellations, Progress
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
 from isopod.opeworker.guard import hold
+from isopod.opeworker.incoming import Incoming
 from isopod.opeworker.outgoing import Outgoing
 
 _SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
@@ -33,11 +33,9 @@ class Link:
     def __init__(self, control: int) -> None:
         self._socket = socket.socket(fileno=control)
         self._socket.set_inheritable(False)
-        self._conversation = protocol.Conversation(protocol.CHILD)
-        self._frames = channel.FrameBuffer()
-        self._received: deque[Message] = deque()
-        self._descriptors: deque[int] = deque()
-        self.outgoing = Outgoing(self._socket, self._conversation)
+        conversation = protocol.Conversation(protocol.CHILD)
+        self._incoming = Incoming(self._socket, conversation)
+        self.outgoing = Outgoing(self._socket, conversation)
         self._changed = threading.Condition()
         self._refused = 0
         self._segments: dict[int, Segment] = {}
@@ -58,7 +56,7 @@ class Link:
     def _await(self, name: str) -> Message:
         """The next message of that name, on the only thread; what comes before it is done."""
         while True:
-            message = self._next()
+            message = self._incoming.next()
             if message.name == "attach":
                 self._attach(message)
             elif message.name == "segment":
@@ -72,7 +70,7 @@ class Link:
         self.heard_ns = time.monotonic_ns()
         if message.fields["version"] != protocol.VERSION:
             raise ProtocolError(f"the parent speaks version {message.fields['version']} of the protocol")
-        inbox, outbox, inbell, outbell = (self._take_descriptor() for _ in range(4))
+        inbox, outbox, inbell, outbell = (self._incoming.take_descriptor() for _ in range(4))
         self._inbox, self._outbox_control = Segment.attach(inbox), Segment.attach(outbox)
         inbox_shape, outbox_shape = ring.read_control(self._inbox), ring.read_control(self._outbox_control)
         self.inbell, self.outbell = ChildDoorbell(inbell), ChildDoorbell(outbell)
@@ -91,7 +89,7 @@ class Link:
     def _listen(self) -> None:
         try:
             while True:
-                message = self._next()
+                message = self._incoming.next()
                 with self._changed:
                     if message.name == "segment":
                         self._add_segment(message)
@@ -149,7 +147,7 @@ class Link:
         index = message.fields["index"]
         if index in self._segments or not 0 <= index < layout.MAX_SEGMENTS:
             raise ProtocolError(f"segment {index} was sent before or cannot be")
-        segment = Segment.attach(self._take_descriptor())
+        segment = Segment.attach(self._incoming.take_descriptor())
         segment.close()  # the mapping has a descriptor of its own
         self._segments[index] = segment
         self._indices[id(segment)] = index
@@ -162,18 +160,3 @@ class Link:
         if segment is None or index in self._outbox:
             raise ProtocolError(f"segment {index} cannot be forgotten")
         del self._indices[id(segment)]
-
-    def _take_descriptor(self) -> int:
-        if not self._descriptors:
-            raise ProtocolError("a message came without its descriptors")
-        return self._descriptors.popleft()
-
-    def _next(self) -> Message:
-        while not self._received:
-            data, descriptors = channel.receive_with_descriptors(self._socket)
-            self._descriptors.extend(descriptors)
-            if not data:
-                hold.end_group()
-            for frame in self._frames.feed(data):
-                self._received.append(self._conversation.received(frame))
-        return self._received.popleft()

@@ -45,17 +45,18 @@ class Ops:
                 continue
             seen.add(real)
             try:
+                needs = elf.needed(library)
+            except (OSError, elf.NotALibrary) as error:
+                raise SpecError(f"the custom operations in {library} cannot be loaded: {error}") from error
+            try:
                 loaded.append(load(library))
             except Exception as error:  # goes to the caller of load(), with what is known about it
-                raise SpecError(self.explain(library, str(error))) from error
+                raise SpecError(self.explain(library, needs, _whole_text(error))) from error
         return loaded
 
-    def explain(self, library: str, reason: str) -> str:
+    def explain(self, library: str, needs: Sequence[str], reason: str) -> str:
+        """Why a library that ``needs`` others does not load; ``reason`` is what the linker or the framework said."""
         head = f"the custom operations in {library} cannot be loaded by {self._version}"
-        try:
-            needs = elf.needed(library)
-        except (OSError, elf.NotALibrary) as error:
-            return f"{head}: {error}"
         facts = []
         symbol = _MISSING.search(reason)
         absent = _ABSENT.search(reason)
@@ -81,6 +82,15 @@ class Ops:
         if self._cxx11 and not uses and re.search(r"S[sabiod](?![a-z])|Ss", symbol):
             return ["it was compiled with GCC's older C++ ABI, and this framework with the newer one"]
         return []
+
+
+def _whole_text(error: Optional[BaseException]) -> str:
+    """An error's text with that of its causes: Torch has the linker's words in one of them."""
+    parts = []
+    while error is not None:
+        parts.append(str(error).strip())
+        error = error.__cause__ or error.__context__
+    return ": ".join(dict.fromkeys(parts))
 
 
 def demangled(symbol: str) -> str:

@@ -23,8 +23,7 @@ import signal
 import socket
 import sys
 import time
-from collections import deque
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from isopod.ipc import channel, protocol
 from isopod.ipc.errors import ProtocolError
@@ -32,8 +31,8 @@ from isopod.ipc.protocol import Message
 from isopod.opeworker import failure, stdio
 from isopod.opeworker.activate import activate
 from isopod.opeworker.guard import hold
+from isopod.opeworker.incoming import Incoming
 
-_ENDS = 5
 _OURS = ("isopod.opeworker.serve", "isopod.opeworker.backends.python")  # what each worker imports, with numpy
 _SHOWN = 300  # characters of an error
 
@@ -74,19 +73,17 @@ class _Template:
         self._socket = socket.socket(fileno=control)
         self._socket.set_inheritable(False)
         self._conversation = protocol.Conversation(protocol.CHILD, protocol.TEMPLATE_TRANSITIONS)
-        self._frames = channel.FrameBuffer()
-        self._received: Deque[Message] = deque()
-        self._descriptors: Deque[int] = deque()
+        self._incoming = Incoming(self._socket, self._conversation)
         self._unfit = ""
 
     def serve(self) -> Ends:
         self._send("hello", version=protocol.VERSION, pid=os.getpid(), python=sys.version.split()[0])
-        prepare = self._next()
+        prepare = self._incoming.next()
         if prepare.fields["version"] != protocol.VERSION:
             raise ProtocolError(f"the parent speaks version {prepare.fields['version']} of the protocol")
         activate(prepare.fields["environment"])
         while True:
-            order = self._next()
+            order = self._incoming.next()
             if order.name == "reap":
                 self._reap(order.fields["pid"])
             elif order.name == "fork":
@@ -123,25 +120,13 @@ class _Template:
             return  # it is not one of ours: nothing to be reaped
 
     def _take_ends(self) -> Ends:
-        if len(self._descriptors) < _ENDS:
-            raise ProtocolError("an order to fork came without its descriptors")
-        return Ends(*(self._descriptors.popleft() for _ in range(_ENDS)))
+        return Ends(*(self._incoming.take_descriptor() for _ in Ends._fields))
 
     def _send(self, message: str, **fields: Any) -> None:
         try:
             channel.send_frame(self._socket, self._conversation.sending(Message(message, fields)))
         except OSError:
             hold.end_group()
-
-    def _next(self) -> Message:
-        while not self._received:
-            data, descriptors = channel.receive_with_descriptors(self._socket)
-            self._descriptors.extend(descriptors)
-            if not data:
-                hold.end_group()
-            for frame in self._frames.feed(data):
-                self._received.append(self._conversation.received(frame))
-        return self._received.popleft()
 
 
 def _import_all(names: List[str], wanted: List[str]) -> Any:

@@ -61,8 +61,8 @@ class Blueprint:
     ) -> Blueprint:
         """``threads`` win over the environment's.
 
-        Raises ``SpecError`` where the load arguments or options cannot be sent, the device cannot be seen, or the
-        sandbox cannot be as it was asked for.
+        Raises ``SpecError`` where the load arguments or options cannot be sent, the device cannot be seen, or a sandbox
+        cannot be as it was asked for.
         """
         _check_sandbox(name, sandbox, target, start)
         _check_arguments(name, arguments, dict(target.options))

@@ -127,8 +127,8 @@ def load(
         )  # fmt: skip
         box = sandbox_for(found, sandbox)
     source = Source(
-        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts,
-        way, on_event, overrides=overrides, device=device,
+        label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts, way,
+        on_event, overrides=overrides, device=device,
     )  # fmt: skip
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     history = History(folder_for(crash_reports))

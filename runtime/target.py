@@ -68,7 +68,7 @@ class Target:
     def _of_callable(cls, text: str, overrides: Overrides) -> Target:
         source, _, attribute = text.rpartition(":")
         if not source or not attribute or not all(part.isidentifier() for part in attribute.split(".")):
-            if os.sep in text or os.path.splitext(text)[1] not in ("", ".py"):
+            if ".py" not in text and (os.sep in text or os.path.splitext(text)[1]):
                 raise SpecError(f"there is no file {Path(text).expanduser().absolute()}")
             raise SpecError(
                 f"{text!r} does not say what to load; write 'path/to/model.py:Name', 'package.module:Name' or the path "

@@ -80,7 +80,7 @@ class Onnx:
         self._extended = any(spec.dtype in _NUMBERS for spec in [*self.inputs, *self.outputs])
 
     def __call__(self, inputs: Dict[str, Any]) -> Any:
-        if self._bindable:
+        if self._bindable and all(map(_is_numeric, inputs.values())):
             shapes = self._output_shapes(inputs)
             if shapes is not None:
                 try:
@@ -131,6 +131,10 @@ class Onnx:
             _bind(binding.bind_output, spec.name, array)
         self._session.run_with_iobinding(binding)
         return outputs
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and (value.dtype.kind in "biufc" or value.dtype.name in _NUMBERS)
 
 
 def _bind(bind: Any, name: str, array: Any) -> None:

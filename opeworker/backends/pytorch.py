@@ -13,6 +13,7 @@ from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.opeworker.backends import Order, python, requires
 from isopod.opeworker.backends.torch_values import (
+    as_declared,
     dtype_name,
     inference,
     name_tensors,
@@ -37,7 +38,7 @@ def load(order: Order) -> Any:
         raise SpecError(
             f"{order.path} needs torch.export, which torch {torch.__version__} does not have; use 2.1 or later"
         )
-    return Program(_program(order.path), device)
+    return Program(_program(order.path), device, order)
 
 
 class Eager:
@@ -69,7 +70,7 @@ class Program:
 
     open = False
 
-    def __init__(self, program: Any, device: Any) -> None:
+    def __init__(self, program: Any, device: Any, order: Order) -> None:
         from torch.utils import _pytree
 
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
@@ -81,7 +82,8 @@ class Program:
         self._unflatten = _pytree.tree_unflatten
         returned = [spec.arg for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
         specs = [_spec("", values.get(getattr(arg, "name", ""))) for arg in returned]
-        self.outputs = outputs_of_structure(self._unflatten(specs, program.call_spec.out_spec))
+        own = outputs_of_structure(self._unflatten(specs, program.call_spec.out_spec))
+        self.outputs = as_declared(own, order.declared("outputs"))
         self._device = device
         module = program.module()
         self._module = module if device.type == "cpu" else module.to(device)

@@ -1,8 +1,8 @@
 """What a strict worker may read, as data and one function of it; whatever is not named here cannot be opened.
 
-The base interpreter's own files, our two packages and their bytecode, the environment, the model's folder, what the
-application adds, and of the system: its libraries, and a few files that say what kind of machine this is. Of ``/proc``
-only single files of this very process: its folder would also show the machine's network.
+The base interpreter's own files, our two packages and their bytecode, the environment, the model's folder and file, its
+custom operations, what the application adds, and of the system: its libraries, and a few files that say what kind of
+machine this is. Of ``/proc`` only single files of this very process: its folder would also show the machine's network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def readable(environment: Dict[str, Any], target: Dict[str, Any], own: List[str]
     """Paths, for the ``environment`` and ``target`` of a load message, our ``own`` folders, and what was asked for."""
     prefix = environment["prefix"]
     found = [*SYSTEM, *own, *_interpreter(), "" if prefix in _SHARED_PREFIXES else prefix, *environment["sites"]]
-    found += [target.get("folder") or "", target.get("file") or "", *more]
+    options = target.get("options", {})
+    found += [str(target.get(name, "")) for name in ("folder", "file", "path")]
+    found += [str(options.get(name, "")) for name in ("code", "data")]
+    found += [*target.get("ops", []), *more]
     found += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(path)]
     return list(dict.fromkeys(path for path in found if path))
 

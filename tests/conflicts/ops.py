@@ -37,8 +37,9 @@ flags += ["-D_GLIBCXX_USE_CXX11_ABI=%d" % abi, "-std=c++%d" % standard]
 print(json.dumps([*flags, "-L" + os.path.join(folder, "lib"), "-ltorch", "-ltorch_cpu", "-lc10"]))
 """
 _TENSORFLOW = """
-import json, tensorflow.sysconfig as said
-print(json.dumps(said.get_compile_flags() + said.get_link_flags()))
+import json, tensorflow, tensorflow.sysconfig as said
+standard = ["-std=c++14"] if tensorflow.__version__.startswith("1.") else []
+print(json.dumps([*standard, *said.get_compile_flags(), *said.get_link_flags()]))
 """
 
 

@@ -9,6 +9,15 @@
 
 namespace tf = tensorflow;
 
+#if TF_MAJOR_VERSION < 2  // what later versions have another name for
+#include <string>
+using Text = std::string;
+tf::Status ok() { return tf::Status::OK(); }
+#else
+using Text = tf::tstring;
+auto ok() { return tf::OkStatus(); }
+#endif
+
 REGISTER_OP("IsopodSmooth")
     .Attr("keep: float")
     .Input("series: float")
@@ -17,7 +26,7 @@ REGISTER_OP("IsopodSmooth")
     .SetShapeFn([](tf::shape_inference::InferenceContext* context) {
       context->set_output(0, context->input(0));
       context->set_output(1, context->Scalar());
-      return tf::OkStatus();
+      return ok();
     });
 
 class Smooth : public tf::OpKernel {
@@ -39,7 +48,7 @@ class Smooth : public tf::OpKernel {
     for (int64_t row = 0; row < series.dim_size(0); ++row)
       for (int64_t step = 0; step < series.dim_size(1); ++step)
         to(row, step) = step ? keep_ * to(row, step - 1) + (1 - keep_) * from(row, step) : from(row, step);
-    built_for->scalar<tf::tstring>()() = TF_VERSION_STRING;
+    built_for->scalar<Text>()() = TF_VERSION_STRING;
   }
 
  private:

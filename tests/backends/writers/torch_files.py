@@ -4,7 +4,7 @@
 # Runs in workers, on Python 3.7 and later.
 
 import sys
-from typing import NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import torch
 
@@ -15,24 +15,24 @@ class Double(torch.nn.Module):
 
 
 class Keywords(torch.nn.Module):
-    def forward(self, x, scale: torch.Tensor | None = None):
+    def forward(self, x, scale: Optional[torch.Tensor] = None):
         if scale is None:
             return x
         return x * scale
 
 
 class OneDict(torch.nn.Module):
-    def forward(self, inputs: dict[str, torch.Tensor]):
+    def forward(self, inputs: Dict[str, torch.Tensor]):
         return {"sum": inputs["a"] + inputs["b"]}
 
 
 class Words(torch.nn.Module):
-    def forward(self, words: list[str]):
+    def forward(self, words: List[str]):
         return [word + "!" for word in words]
 
 
 class DictsOfWords(torch.nn.Module):
-    def forward(self, words: list[str], x):
+    def forward(self, words: List[str], x):
         return {"x": x + 1}, {"words": words}
 
 
@@ -61,11 +61,6 @@ class Identity(torch.nn.Module):
         return x
 
 
-class Threads(torch.nn.Module):
-    def forward(self, x):
-        return x + torch.get_num_threads()
-
-
 class Newer(torch.nn.Module):
     """Uses an operation that Torch 1.12 does not have."""
 
@@ -76,6 +71,11 @@ class Newer(torch.nn.Module):
 class Exported(torch.nn.Module):
     def forward(self, x, *, scale):
         return {"y": x * scale + 1, "rows": x.sum(1)}
+
+
+class ExportedDouble(torch.nn.Module):
+    def forward(self, x):
+        return {"y": x * 2 + 1}
 
 
 class Nested(torch.nn.Module):
@@ -102,6 +102,9 @@ def write(kind, path, library=""):
             Exported(), (example[0],), {"scale": example[1]}, dynamic_shapes={"x": batch, "scale": None}
         )
         torch.export.save(program, path)
+    elif kind == "ExportedDouble":
+        shapes = {"x": {0: torch.export.Dim("batch")}}
+        torch.export.save(torch.export.export(ExportedDouble(), (torch.ones(4, 3),), dynamic_shapes=shapes), path)
     elif kind == "Nested":
         torch.export.save(torch.export.export(Nested(), ((torch.ones(2), torch.ones(2)),)), path)
     else:

@@ -1,0 +1,66 @@
+"""Writes small ONNX models to files, by kind and path, in a worker that has the onnx package to make them."""
+
+# mypy: ignore-errors
+# Runs in workers, on Python 3.7 and later.
+
+import onnx
+from onnx import TensorProto as T
+from onnx import helper
+
+
+def value(name, kind, shape):
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def double():
+    two, one = helper.make_tensor("two", T.FLOAT, [], [2.0]), helper.make_tensor("one", T.FLOAT, [], [1.0])
+    nodes = [helper.make_node("Mul", ["x", "two"], ["t"]), helper.make_node("Add", ["t", "one"], ["y"])]
+    shape = ["batch", 3]
+    return helper.make_graph(nodes, "g", [value("x", T.FLOAT, shape)], [value("y", T.FLOAT, shape)], [two, one])
+
+
+def untrue():
+    """Says of its output that it has as many rows as its input, and it has twice as many."""
+    shape = ["batch", 3]
+    node = helper.make_node("Concat", ["x", "x"], ["y"], axis=0)
+    return helper.make_graph([node], "g", [value("x", T.FLOAT, shape)], [value("y", T.FLOAT, shape)])
+
+
+def identity(kind, shape):
+    node = helper.make_node("Identity", ["x"], ["y"])
+    return helper.make_graph([node], "g", [value("x", kind, shape)], [value("y", kind, shape)])
+
+
+def words():
+    return identity(T.STRING, [None])
+
+
+def bfloat16():
+    return identity(T.BFLOAT16, ["n"])
+
+
+def scalar():
+    return identity(T.FLOAT, [])
+
+
+def newer():
+    return identity(T.FLOAT, ["n"])
+
+
+def unknown_op():
+    node = helper.make_node("Foo", ["x"], ["y"], domain="my.ops")
+    return helper.make_graph([node], "g", [value("x", T.FLOAT, ["n"])], [value("y", T.FLOAT, ["n"])])
+
+
+def upper():
+    node = helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")
+    return helper.make_graph([node], "g", [value("x", T.STRING, ["n"])], [value("y", T.STRING, ["n"])])
+
+
+def write(kind, path, library=""):
+    sets = [helper.make_opsetid("", 99 if kind == "newer" else 13)]
+    sets += [helper.make_opsetid(name, 1) for name in ("my.ops", "ai.onnx.contrib")]
+    model = helper.make_model(globals()[kind](), opset_imports=sets)
+    model.ir_version = 7
+    onnx.save(model, path)
+    return {"version": onnx.__version__}
