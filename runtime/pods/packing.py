@@ -176,6 +176,11 @@ def _kind(model: str | os.PathLike[str]) -> str:
     if path.is_file() and path.suffix in _TORCH_SUFFIXES:
         return layout.TORCH
     found = Target.parse(model)  # raises for what is none of it
+    if found.path is not None:
+        raise SpecError(
+            f"a pod has no platform for {found.backend} files; pack a Python class that loads it: "
+            f"pack(…, 'model.py:Name', data=[{os.fspath(model)!r}], env=…)"
+        )
     if found.file is None:
         raise SpecError(f"{os.fspath(model)!r} is a module of an environment; name the file: 'path/to/model.py:Name'")
     return layout.PYTHON

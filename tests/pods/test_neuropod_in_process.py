@@ -116,8 +116,10 @@ def test_an_object_of_the_caller_s(framework: str, program: str, tmp_path: Path)
     for path in [*(ROOT / "isopod").iterdir(), *(ROOT / folder for folder in OWN_FOLDERS if folder != "isopod")]:
         (package / path.name).symlink_to(path)
     arguments = [str(tmp_path / "made"), str(package.parent), sysconfig.get_paths()["purelib"]]
+    script = tmp_path / "program.py"  # a file: Torch scripts what it can read
+    script.write_text(HEAD + program, encoding="utf-8")
     done = subprocess.run(
-        [str(prepared.executable), "-c", HEAD + program, *arguments], cwd=tmp_path, capture_output=True, text=True,
+        [str(prepared.executable), str(script), *arguments], cwd=tmp_path, capture_output=True, text=True,
         env={**os.environ, **prepared.variables, "ISOPOD_HOME": str(tmp_path / "home")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

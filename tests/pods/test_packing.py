@@ -130,6 +130,12 @@ def test_what_is_there_is_never_replaced(model: Path, tmp_path: Path) -> None:
     assert place.read_text() == "mine"
 
 
+def test_files_of_other_frameworks_go_in_as_data(tmp_path: Path) -> None:
+    (tmp_path / "model.joblib").write_bytes(b"\x80\x04.")
+    with pytest.raises(isopod.SpecError, match="no platform for sklearn files; pack a Python class that loads it"):
+        isopod.pack(tmp_path / "x.pod", tmp_path / "model.joblib", test_inputs={"x": X}, test_outputs={"y": X})
+
+
 def test_a_symbol_that_its_test_contradicts(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text("def f(x, y):\n    return {'z': x}\n")
     spec = [{"name": name, "dtype": "float32", "shape": ["n"]} for name in "xy"]

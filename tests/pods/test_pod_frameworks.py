@@ -183,6 +183,17 @@ def test_neuropod_users_package_torchscript(tmp_path: Path, pod_home: Path) -> N
     assert not (tmp_path / "twice.zip").exists()
 
 
+def test_pack_custom_ops(tmp_path: Path, pod_home: Path) -> None:
+    library = compiled(FAMILIES[0], "2.13.0")
+    made("torchscript", TORCHES[1], tmp_path / "model.pt", module="smooth", op=str(library))
+    place = isopod.pack(
+        tmp_path / "smooth.pod", tmp_path / "model.pt", ops=[library], env=isopod.Env(["torch==2.13.0"], python="3.11"),
+        test_inputs={"x": np.array([[0, 4]], np.float32)}, test_outputs={"out": np.array([[0, 2]], np.float32)},
+    )  # fmt: skip
+    with isopod.load(place, timeout=120) as model:
+        assert model(x=np.array([[8, 4]], np.float32))["out"].tolist() == [[8.0, 6.0]]
+
+
 def test_pack_a_graph(tmp_path: Path, pod_home: Path) -> None:
     made("frozen_graph", TENSORFLOWS[1], tmp_path / "model.pb")
     place = isopod.pack(
