@@ -19,11 +19,12 @@ _MISSING = re.compile(r"undefined symbol: ([\w.$@]+)")
 _ABSENT = re.compile(r"(\S+\.so[\w.]*): cannot open shared object file")
 # The major version of a framework is in the name of the library that an operation is linked with, where it has one.
 _TENSORFLOW = re.compile(r"libtensorflow_framework\.so\.(\d+)")
-# In the mangled names of the newer of GCC's two ABIs: https://gcc.gnu.org/onlinedocs/libstdc++/manual/using_dual_abi.html
-_CXX11 = ("B5cxx11", "7__cxx11")
+# How names show GCC's two ABIs: https://gcc.gnu.org/onlinedocs/libstdc++/manual/using_dual_abi.html
+_NEWER_ABI = re.compile(r"std::__cxx11::|\[abi:cxx11\]")
+_OLDER_ABI = re.compile(r"\bstd::(string\b|basic_string<)")
 _REMEDY = (
-    "It was built for another version: compile it with this version's headers, or load the model in the environment "
-    "that it was compiled for"
+    "It does not fit this version: compile it with this version's headers, or load the model in the environment that "
+    "it was compiled for"
 )
 
 
@@ -61,8 +62,9 @@ class Ops:
         symbol = _MISSING.search(reason)
         absent = _ABSENT.search(reason)
         if symbol is not None:
-            facts.append(f"it needs {demangled(symbol[1])}, which {self._version} does not have")
-            facts += self._abi(symbol[1])
+            name = demangled(symbol[1])
+            facts.append(f"it needs {name}, which {self._version} does not have")
+            facts += self._abi(name)
         elif absent is not None:
             facts.append(f"it needs the library {absent[1]}, which is not here")
         else:
@@ -75,11 +77,11 @@ class Ops:
         told = f"{head}: {'; '.join(facts)}"
         return f"{told}. {_REMEDY}" if symbol is not None or absent is not None else told
 
-    def _abi(self, symbol: str) -> List[str]:
-        uses = any(mark in symbol for mark in _CXX11)
-        if self._cxx11 is False and uses:
+    def _abi(self, name: str) -> List[str]:
+        newer = _NEWER_ABI.search(name) is not None
+        if self._cxx11 is False and newer:
             return ["it was compiled with GCC's newer C++ ABI, and this framework with the older one"]
-        if self._cxx11 and not uses and re.search(r"S[sabiod](?![a-z])|Ss", symbol):
+        if self._cxx11 and not newer and _OLDER_ABI.search(name):
             return ["it was compiled with GCC's older C++ ABI, and this framework with the newer one"]
         return []
 

@@ -17,6 +17,7 @@ ENVIRONMENTS = {
     "onnxruntime 1.23": isopod.Env(
         ["onnxruntime==1.23.*", "onnxruntime-extensions", "onnx", "ml_dtypes"], python="3.11", warm=_ONNX
     ),
+    "tensorrt": isopod.Env(["tensorrt>=10", "numpy"], python="3.11", allow_source=True),
     "scikit-learn 1.9.1": isopod.Env(
         ["scikit-learn==1.9.1", "skops", "pandas"], python="3.11", warm=["numpy", "sklearn"]
     ),

@@ -12,8 +12,10 @@ import isopod
 WRITERS = Path(__file__).resolve().parent / "writers"
 
 
-def write(folder: Path, writer: str, env: str, files: Iterable[tuple[str, str]], library: str = "") -> None:
+def write(folder: Path, writer: str, env: str, files: Iterable[tuple[str, str]], library: str = "") -> isopod.Env:
     """Write (kind, file name) pairs with the function ``write`` of ``writers/<writer>_files.py``."""
-    with isopod.load(f"{WRITERS / writer}_files.py:write", env=environment(env), name=f"{writer} writer") as model:
+    where = environment(env)
+    with isopod.load(f"{WRITERS / writer}_files.py:write", env=where, name=f"{writer} writer") as model:
         for kind, name in files:
             model({"kind": kind, "path": str(folder / name), "library": library})
+    return where

@@ -5,6 +5,7 @@ And what is said of those that do not fit: the name that is missing, and what th
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from backends.files import write
 from conflicts.ops import FAMILIES, compiled
 
 import isopod
-from isopod.opeworker.ops import demangled
+from isopod.opeworker.ops import Ops, demangled
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -140,6 +141,26 @@ def test_operations_for_onnx_runtime(tmp_path: Path) -> None:
         isopod.load(tmp_path / "upper.onnx", env=environment(env))
     with pytest.raises(isopod.SpecError, match=r"cannot be loaded by onnxruntime 1\.23"):
         isopod.load(tmp_path / "upper.onnx", env=environment(env), ops=[library("torch", "2.13.0")])
+
+
+@pytest.mark.parametrize(
+    ("symbol", "cxx11", "fact"),
+    [
+        (
+            "_ZN3c105ErrorC1ERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE",
+            False,
+            "newer C.. ABI, and .* older",
+        ),
+        ("_ZN3c105ErrorC1ERKSs", True, "older C.. ABI, and .* newer"),
+        ("_ZN3c105ErrorC1ESt17basic_string_viewIcSt11char_traitsIcEE", True, None),
+        ("_ZN2at5emptyERKSt6vectorIlSaIlEE", True, None),
+        ("_ZN3c105ErrorC1ERKSs", None, None),
+    ],
+)
+def test_the_abi_is_told_where_a_name_shows_it(symbol: str, cxx11: bool | None, fact: str | None) -> None:
+    told = Ops("torch 9", cxx11).explain("lib.so", ["libtorch.so"], f"lib.so: undefined symbol: {symbol}")
+    assert "which torch 9 does not have" in told
+    assert (fact is not None and re.search(fact, told) is not None) or (fact is None and "ABI" not in told)
 
 
 def test_names_are_demangled() -> None:
