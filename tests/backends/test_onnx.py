@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+import psutil
 import pytest
 from backends.environments import environment
 from backends.files import write
@@ -90,3 +92,14 @@ def test_an_execution_provider_is_chosen_by_name(folder: Path) -> None:
         assert model(x=np.ones((1, 3), np.float32))["y"].tolist() == [[3, 3, 3]]
     with pytest.raises(isopod.SpecError, match=r"has no RocketExecutionProvider; it has .*CPUExecutionProvider"):
         load(folder, "double", options={"providers": ["RocketExecutionProvider"]})
+
+
+def test_its_pool_has_the_threads_that_were_asked_for(folder: Path) -> None:
+    quiet = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")  # so that only the session's are counted
+    env = dataclasses.replace(environment(NEW), variables=quiet)
+    counts = []
+    for threads in (1, 4):
+        with isopod.load(folder / "double.onnx", env=env, threads=threads) as model:
+            model(x=np.ones((1, 3), np.float32))
+            counts.append(psutil.Process(model.health.pid).num_threads())
+    assert counts[1] - counts[0] == 3, "the calling thread is one of the four"
