@@ -10,15 +10,17 @@
 ``load`` returns a ``Model``. What can go wrong is drawn as a tree in ``isopod.errors``.
 """
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from isopod.runtime.api import (
     ArenaFull,
     BuildEvent,
     Closed,
-    Comparison,
     CrashReport,
     Env,
     EnvironmentBuildError,
-    Example,
     Health,
     Input,
     InternalError,
@@ -43,12 +45,15 @@ from isopod.runtime.api import (
     WorkerHealth,
     WorkerTimeout,
     WorkerUnavailable,
-    compare,
     errors,
     health,
     load,
-    pack,
 )
+
+if _TYPE_CHECKING:
+    from isopod.runtime.comparison import Comparison, compare
+    from isopod.runtime.pods.examples import Example
+    from isopod.runtime.pods.packing import pack
 
 __all__ = [
     "ArenaFull",
@@ -89,3 +94,22 @@ __all__ = [
     "load",
     "pack",
 ]
+
+# What an application that serves models does not need is imported when it is first asked for.
+_LATE = {
+    "Comparison": "isopod.runtime.comparison",
+    "compare": "isopod.runtime.comparison",
+    "Example": "isopod.runtime.pods.examples",
+    "pack": "isopod.runtime.pods.packing",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'isopod' has no attribute {name!r}")
+    found = globals()[name] = getattr(_import_module(_LATE[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -17,8 +17,6 @@ from isopod.ipc.errors import WorkerTimeout as WorkerTimeout
 from isopod.ipc.errors import WorkerUnavailable as WorkerUnavailable
 from isopod.ipc.spec import TensorSpec as TensorSpec
 from isopod.runtime.circuit import Restart as Restart
-from isopod.runtime.comparison import Comparison as Comparison
-from isopod.runtime.comparison import compare as compare
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env
 from isopod.runtime.environment import Threads as Threads
@@ -28,8 +26,6 @@ from isopod.runtime.loading import health as health
 from isopod.runtime.loading import load as load
 from isopod.runtime.model import Model as Model
 from isopod.runtime.outputs import Outputs as Outputs
-from isopod.runtime.pods.examples import Example as Example
-from isopod.runtime.pods.packing import pack as pack
 from isopod.runtime.problems import Input as Input
 from isopod.runtime.problems import Output as Output
 from isopod.runtime.problems import Problem as Problem

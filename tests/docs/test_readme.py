@@ -16,6 +16,8 @@ import isopod
 
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
+TOML = re.compile(r"^```toml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
 
 def written() -> dict[str, str]:
     return dict(BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
@@ -43,7 +45,9 @@ def test_a_model_says_where_it_runs_as_written(tmp_path: Path) -> None:
 
 
 def test_a_projects_file_is_read_as_written(tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.M)
+    (block,) = (
+        text for text in TOML.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "[environments" in text
+    )
     (tmp_path / "isopod.toml").write_text(block, encoding="utf-8")
     assert isopod.Env.from_toml(tmp_path / "isopod.toml", "old") == isopod.Env(
         ["scikit-learn==1.2.2", "numpy<2"], python="3.11", exclude_newer="2026-02-28", warm=["sklearn.neighbors"]
@@ -51,6 +55,13 @@ def test_a_projects_file_is_read_as_written(tmp_path: Path) -> None:
     assert isopod.Env.from_toml(tmp_path / "isopod.toml", "theirs") == isopod.Env.existing(
         tmp_path.parent / "their-venv", threads=2, devices="cpu", variables={"TF_CPP_MIN_LOG_LEVEL": "3"}
     )
+
+
+def test_a_problem_is_read_as_written(tmp_path: Path) -> None:
+    (block,) = (text for text in TOML.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "[[inputs]]" in text)
+    (tmp_path / "detector.toml").write_text(block, encoding="utf-8")
+    problem = isopod.Problem.from_toml(tmp_path / "detector.toml")
+    assert [item.name for item in (*problem.inputs, *problem.outputs)] == ["image", "threshold", "boxes"]
 
 
 def test_a_model_that_looks_stops_as_written(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from isopod.ipc.errors import EnvironmentBuildError
 from isopod.runtime.environment.plan import Plan
 from isopod.runtime.environment.spec import InstallerName
 
-from . import pip, uv
+from . import uv
 from .work import Work
 
 __all__ = ["Installer", "Work", "choose", "installer"]
@@ -29,12 +29,13 @@ class Installer(Protocol):
     def remedies(self, plan: Plan, said: str) -> list[str]: ...
 
 
-_ALL: dict[InstallerName, Installer] = {"uv": uv.Uv(), "pip": pip.Pip()}
-
-
 def installer(name: InstallerName) -> Installer:
     """Return an installer by its name."""
-    return _ALL[name]
+    if name == "uv":
+        return uv.Uv()
+    from . import pip  # most applications never need it, and it imports as much as all the rest
+
+    return pip.Pip()
 
 
 def choose(wanted: InstallerName | None) -> InstallerName:
