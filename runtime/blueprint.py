@@ -18,6 +18,7 @@ from isopod.runtime.environment import Hold, Prepared
 from isopod.runtime.history import Origin
 from isopod.runtime.resources import Threads, with_threads
 from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.machine import with_namespaces
 from isopod.runtime.sandbox.variables import worker_variables
 from isopod.runtime.target import Target
 
@@ -62,7 +63,8 @@ class Blueprint:
             "executable": str(prepared.executable),
             "threads": [threads.within, threads.between] if threads else [],
         }
-        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, sandbox.order(memory_limit))
+        box = sandbox.order(memory_limit, namespaces=with_namespaces(sandbox))
+        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, box)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         origin = Origin.of(prepared)
