@@ -19,6 +19,7 @@ from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
 from isopod.runtime.history import Origin
 from isopod.runtime.problems.contract import Contract
 from isopod.runtime.sandbox import Sandbox
+from isopod.runtime.sandbox.machine import with_namespaces
 from isopod.runtime.sandbox.variables import worker_variables
 from isopod.runtime.target import Target
 
@@ -77,7 +78,8 @@ class Blueprint:
             "threads": [threads.within, threads.between] if threads else [],
             "device": seen_device(device),
         }
-        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, sandbox.order(memory_limit))
+        box = sandbox.order(memory_limit, namespaces=with_namespaces(sandbox))
+        order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, box)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
         variables = with_device(variables, device)

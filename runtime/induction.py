@@ -42,7 +42,7 @@ class Induction:
         """
         order, sandbox = self._blueprint.order, self._blueprint.sandbox
         try:
-            self.report = examine(order.name, self._process.pid, sandbox, order.memory_limit, done)
+            self.report = examine(order.name, self._process.pid, sandbox, order.memory_limit, done, order.sandbox)
         except SandboxUnavailable as error:
             self._process.kill("its sandbox does not hold")
             text = {"type": "SandboxUnavailable", "message": str(error), "traceback": "", "missing": ""}

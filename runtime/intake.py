@@ -105,7 +105,7 @@ class Intake:
         """A copy in ordinary memory. A boolean that is neither 0 nor 1 would lead numpy's masks out of their arrays."""
         self._counters.add_copied_out(array.nbytes)
         if array.dtype == bool:
-            return array.view(np.uint8) != 0
+            return np.asarray(array.view(np.uint8) != 0)  # an array, also where it has no dimensions
         return array.copy()
 
     def reclaim(self) -> None:

@@ -84,6 +84,8 @@ def examine() -> Iterator[Check]:
     yield Check("memory", True, f"{amount(_memory())} available")
     yield _sandbox("limits", "models cannot be loaded here but with sandbox='none'")
     yield _sandbox("strict", "models that are not trusted cannot be locked in here")
+    good, what = trial(Sandbox("strict", namespaces="required"))
+    yield Check("namespaces", good or None, what, "" if good else "strict does without; a scratch folder is less exact")
     yield _uv()
     yield _extra("rich", "progress bars; pip install 'isopod[cli]'")
     yield _extra("matplotlib", "pictures of comparisons; pip install 'isopod[plot]'")

@@ -13,7 +13,7 @@ import tempfile
 from typing import Any, Dict, List
 
 from isopod.ipc.errors import ProtocolError
-from isopod.opeworker.guard import capabilities, landlock, limits, native, paths, seccomp, selftest
+from isopod.opeworker.guard import capabilities, landlock, limits, namespaces, native, paths, seccomp, selftest
 from isopod.opeworker.guard.native import Unavailable
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <linux/prctl.h>
@@ -23,6 +23,8 @@ _FORM = {
     "capabilities": list,
     "readable": list,
     "scratch": str,
+    "scratch_size": int,
+    "namespaces": bool,
 }
 
 
@@ -38,15 +40,18 @@ def lock(load: Dict[str, Any], own: List[str]) -> Dict[str, Any]:
     if order["profile"] == "none":
         return {}
     strict = order["profile"] == "strict"
+    done: Dict[str, Any] = {}
     if strict:
         _check_one_thread()
+        if order["namespaces"]:
+            done["namespaces"] = namespaces.enter(order["scratch"], order["scratch_size"])
     try:
         limits.apply(order["limits"])
     except OSError as error:
         raise Unavailable("limits", str(error.strerror), "ask for others") from None
     native.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     capabilities.keep_only(order["capabilities"])
-    return _confine(order, load, own) if strict else {}
+    return {**done, **_confine(order, load, own)} if strict else done
 
 
 def _check_one_thread() -> None:

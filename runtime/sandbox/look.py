@@ -6,6 +6,7 @@ instead, wherever the kernel says anything. Landlock is not shown: there the wor
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from isopod.ipc.errors import ProtocolError, SandboxUnavailable
@@ -13,6 +14,7 @@ from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 from .profiles import NONE, Sandbox
 from .report import LACKS, Mechanism, SandboxReport
 
+_NAMESPACES = ("user", "net", "ipc", "mnt")
 _CAPABILITY_SETS = ("CapEff", "CapPrm", "CapInh", "CapAmb")
 # By the names of an order: how /proc/PID/limits calls them, and how a report does.
 _LIMITS = {
@@ -23,8 +25,10 @@ _LIMITS = {
 }
 
 
-def examine(model: str, pid: int, asked: Sandbox, memory_limit: int, done: dict[str, Any]) -> SandboxReport:
-    """What holds for a worker that has said that it is locked, by ``done``.
+def examine(
+    model: str, pid: int, asked: Sandbox, memory_limit: int, done: dict[str, Any], order: dict[str, Any] | None = None
+) -> SandboxReport:
+    """What holds for a worker that has said that it is locked, by ``done``; ``order`` is what it was told.
 
     Raises ``SandboxUnavailable`` where something that was asked for does not hold, ``ProtocolError`` where ``done`` is
     malformed.
@@ -43,6 +47,7 @@ def examine(model: str, pid: int, asked: Sandbox, memory_limit: int, done: dict[
     found.append(_limited(model, limits, asked.limits(memory_limit)))
     if asked.strict:
         found += _confined(model, status, own, done)
+        found += _apart(model, pid, done) if order is not None and order["namespaces"] else []
     return SandboxReport(model, asked.profile, tuple(found), (pid,), LACKS[asked.profile])
 
 
@@ -98,6 +103,24 @@ def _confined(model: str, status: dict[str, str], own: dict[str, str], done: dic
         Mechanism("inputs", "shared memory that it reads is sealed against writing", "application"),
         Mechanism("outputs", "copied out of shared memory before anyone looks at them", "application"),
     ]
+
+
+def _apart(model: str, pid: int, done: dict[str, Any]) -> list[Mechanism]:
+    """Its namespaces, where they are to be."""
+    told = done.get("namespaces")
+    if type(told) is not str:
+        raise ProtocolError("its report of its namespaces has the wrong form")
+    try:
+        shared = [name for name in _NAMESPACES if _namespace(pid, name) == _namespace("self", name)]
+    except OSError:  # the kernel shows a process in another user namespace to some, and not to others
+        return [Mechanism("namespaces", told, "worker")]
+    if shared:
+        raise _broken(model, f"it shares our namespaces: {', '.join(shared)}")
+    return [Mechanism("namespaces", told, "application")]
+
+
+def _namespace(pid: int | str, name: str) -> str:
+    return os.readlink(f"/proc/{pid}/ns/{name}")
 
 
 def _are_texts(value: Any) -> bool:

@@ -29,6 +29,9 @@ class Sandbox:
     models that are not trusted: they read their environment, their folder and ``readable`` paths, write nothing, have
     no network, and start no processes.
 
+    ``namespaces`` adds a second wall to ``strict``, and makes ``scratch`` exact: ``"auto"`` where this machine lets a
+    process have them, which is tried once, ``"required"``, or ``"off"``.
+
     ``scratch`` is the size in bytes of a folder that a strict model may write to, 0 for none; it is ``TMPDIR`` and
     ``HOME`` there. ``max_files`` bounds its descriptors, ``max_file_size`` (bytes) each file that it writes,
     ``address_space`` (bytes) its memory with all mappings: shared memory counts, up to ``memory_limit`` in each
@@ -40,6 +43,7 @@ class Sandbox:
     """
 
     profile: str = LIMITS
+    namespaces: str = "auto"
     scratch: int = 0
     readable: Sequence[str | os.PathLike[str]] = ()
     max_files: int = 4096
@@ -53,6 +57,10 @@ class Sandbox:
             raise SpecError(f"readable is a list of paths, not {self.readable!r}")
         object.__setattr__(self, "readable", tuple(os.path.abspath(os.fspath(path)) for path in self.readable))
         self._check_numbers()
+        if self.namespaces not in ("auto", "required", "off"):
+            raise SpecError(f"namespaces is 'auto', 'required' or 'off', not {self.namespaces!r}")
+        if self.profile != STRICT and self.namespaces == "required":
+            raise SpecError(f"namespaces are for 'strict'; {self.profile!r} has none")
         if self.profile != STRICT and (self.scratch or self.readable):
             raise SpecError(
                 f"scratch and readable are for 'strict'; under {self.profile!r} a model writes where it may"
@@ -92,7 +100,7 @@ class Sandbox:
             space = _MEMORY_OF_ITS_OWN + 2 * memory_limit
         return wanted if space is None else {**wanted, "address_space": space}
 
-    def order(self, memory_limit: int) -> dict[str, Any]:
+    def order(self, memory_limit: int, *, namespaces: bool = False) -> dict[str, Any]:
         """As it stands in a ``load`` message; the scratch folder is each worker's own."""
         return {
             "profile": self.profile,
@@ -100,6 +108,8 @@ class Sandbox:
             "capabilities": list(self.kept_capabilities),
             "readable": [os.fspath(path) for path in self.readable],
             "scratch": "",
+            "scratch_size": self.scratch,
+            "namespaces": namespaces,
         }
 
     def check_folder(self, folder: Path | None) -> None:

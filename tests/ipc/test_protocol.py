@@ -39,7 +39,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "environment": {"sites": ["/env/site-packages"], "prefix": "/env", "executable": "/env/bin/python"},
         "memory_limit": 4 << 30,
         "log_level": 20,
-        "sandbox": {"profile": "limits", "limits": {"files": 4096}, "capabilities": [1], "readable": [], "scratch": ""},
+        "sandbox": {"profile": "limits", "limits": {"files": 4096}, "capabilities": [1], "readable": []},
     },
     "guarded": {"done": {"landlock": "version 7", "refused": ["to fork"]}},
     "proceed": {},

@@ -57,14 +57,15 @@ def test_threads_end_at_its_address_space(neighbour: isopod.Model) -> None:
         assert neighbour(x=np.ones(4))["output"].sum() == 8
 
 
-def test_a_file_ends_at_the_size_of_the_scratch_folder() -> None:
-    with abuser(scratch=SIZE) as model:
+@pytest.mark.parametrize("namespaces", ["auto", "off"])
+def test_a_file_ends_at_the_size_of_the_scratch_folder(namespaces: str) -> None:
+    with abuser(scratch=SIZE, namespaces=namespaces) as model:
         assert model(how="one_file", size=4 * SIZE)["outcome"] == "refused"
 
 
 @pytest.mark.parametrize("how", ["many_files", "deleted_files"])
 def test_a_scratch_folder_that_is_overfilled_ends_its_worker(how: str, neighbour: isopod.Model) -> None:
-    with abuser(scratch=SIZE) as model:
+    with abuser(scratch=SIZE, namespaces="off") as model:
         with pytest.raises(isopod.WorkerCrashed, match=f"filled its scratch folder of {SIZE} bytes"):
             model(how=how, size=SIZE)
         assert neighbour(x=np.ones(4))["output"].sum() == 8

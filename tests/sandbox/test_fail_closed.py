@@ -42,6 +42,7 @@ for name, path in (("isopod", []), ("isopod.ipc", ["ipc"]), ("isopod.opeworker",
     module.__path__ = path
 guard = importlib.import_module("isopod.opeworker.guard.lock")
 order = {"profile": "strict", "limits": {}, "capabilities": [], "readable": [], "scratch": ""}
+order.update(scratch_size=0, namespaces=False)
 load = {"sandbox": order, "environment": {"prefix": "", "sites": []}, "target": {}}
 BREAK
 try:

@@ -21,6 +21,8 @@ MODEL = "def double(x):\n    return 2 * x\n"
         ({"profile": "paranoid"}, "there is no sandbox 'paranoid'; there are 'none', 'limits', 'strict'"),
         ({"profile": "limits", "scratch": 1}, "scratch and readable are for 'strict'"),
         ({"profile": "none", "readable": ["/usr"]}, "scratch and readable are for 'strict'"),
+        ({"profile": "strict", "namespaces": "maybe"}, "namespaces is 'auto', 'required' or 'off', not 'maybe'"),
+        ({"profile": "limits", "namespaces": "required"}, "namespaces are for 'strict'"),
         ({"profile": "strict", "readable": "/usr"}, "readable is a list of paths"),
         ({"profile": "strict", "readable": ["/"]}, "is everything"),
         ({"profile": "strict", "readable": ["/nowhere/at/all"]}, "/nowhere/at/all, which does not exist"),

@@ -1,0 +1,63 @@
+"""Namespaces of a worker's own, on top of the lock: another user's powers, no network interfaces, its own mounts.
+
+They need no privileges where the kernel allows a user namespace, which containers often do not. They are a second wall
+behind the filter of system calls, and what makes a scratch folder exact: a file system in memory, of just its size. The
+filter must come after them: it is what keeps the powers of a new user namespace from being used.
+
+There is no process namespace: it would begin only with a further process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+from isopod.opeworker.guard import native
+from isopod.opeworker.guard.native import Unavailable
+
+# <linux/sched.h> and <linux/mount.h>
+_NEW_USER, _NEW_NETWORK, _NEW_IPC, _NEW_MOUNTS = 0x10000000, 0x40000000, 0x08000000, 0x00020000
+_PRIVATE_ALL, _NO_SUID_NO_DEVICES = 1 << 18 | 1 << 14, 2 | 4
+_MOST_FILES = 10_000
+
+
+def enter(scratch: str, size: int) -> str:
+    """Move this process, which has one thread, into new namespaces; ``scratch`` becomes a file system of that size.
+
+    Raises ``Unavailable``, and then the process is of no further use.
+    """
+    user, group = os.geteuid(), os.getegid()
+    doing = "a user namespace"
+    try:
+        _succeed(native.library.unshare(_NEW_USER | _NEW_NETWORK | _NEW_IPC | _NEW_MOUNTS))
+        doing = "to stay the same user in it"
+        with contextlib.suppress(FileNotFoundError):  # before Linux 3.19
+            _write("setgroups", "deny")
+        _write("uid_map", f"{user} {user} 1")
+        _write("gid_map", f"{group} {group} 1")
+        doing = "mounts of its own"
+        _mount("/", "", _PRIVATE_ALL, "")  # what is mounted here is seen nowhere else
+        if scratch:
+            doing = "a file system in memory"
+            _mount(scratch, "tmpfs", _NO_SUID_NO_DEVICES, f"size={size},nr_inodes={_MOST_FILES},mode=700")
+    except OSError as error:
+        raise Unavailable(
+            "namespaces", f"{doing} cannot be had ({error.strerror})", "is it forbidden here? ask for namespaces='off'"
+        ) from None
+    return "user, network, ipc, mounts" + (f"; scratch is {size} bytes of memory" if scratch else "")
+
+
+def _write(name: str, text: str) -> None:
+    with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _mount(where: str, kind: str, flags: int, data: str) -> None:
+    texts = [ctypes.c_char_p(os.fsencode(text)) for text in ("none", where, kind)]
+    _succeed(native.library.mount(*texts, ctypes.c_ulong(flags), ctypes.c_char_p(data.encode())))
+
+
+def _succeed(result: int) -> None:
+    if result != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
