@@ -84,8 +84,8 @@ def test_declared_inputs_are_all_that_there_are(load: Load) -> None:
 @pytest.mark.parametrize(
     ("changed", "fact"),
     [
-        ({"entrypoint": "nothing"}, r"no entry point 'nothing' in package\.main; it has Model, broken, make, offset"),
-        ({"entrypoint": "broken"}, "'broken' returned a int, not a callable"),
+        ({"entrypoint": "nothing"}, r"package\.main\.nothing is not there; the module has Model, broken, make, offset"),
+        ({"entrypoint": "broken"}, r"package\.main\.broken returned a int, no model"),
         ({"entrypoint": None}, "needs the options entrypoint, as text"),
         ({"more": 1}, "no option 'more'; it has entrypoint_package"),
     ],
