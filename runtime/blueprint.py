@@ -55,7 +55,7 @@ class Blueprint:
         threads: Threads | None = None,
     ) -> Blueprint:
         """Raises ``SpecError`` where the load arguments cannot be sent, or a sandbox cannot be as it was asked for."""
-        _check_sandbox(name, sandbox, target)
+        _check_sandbox(name, sandbox, target, prepared)
         _check_arguments(name, arguments)
         activation: dict[str, Any] = {
             "sites": [str(path) for path in prepared.site_dirs],
@@ -80,9 +80,10 @@ class Blueprint:
             self.hold.release()
 
 
-def _check_sandbox(name: str, sandbox: Sandbox, target: Target) -> None:
+def _check_sandbox(name: str, sandbox: Sandbox, target: Target, prepared: Prepared) -> None:
+    folder = target.file.parent if target.file else None
     try:
-        sandbox.check_folder(target.file.parent if target.file else None)
+        sandbox.check_folders(file=folder, environment=prepared.prefix, interpreter=prepared.python.parent.parent)
     except SpecError as error:
         raise SpecError(f"model {name!r}: {error}") from None
 
