@@ -68,7 +68,7 @@ class Blueprint:
         Raises ``SpecError`` where the load arguments or options cannot be sent, the device cannot be seen, or a sandbox
         cannot be as it was asked for.
         """
-        _check_sandbox(name, sandbox, target, start)
+        _check_sandbox(name, sandbox, target, prepared, start)
         _check_arguments(name, arguments, dict(target.options))
         threads = threads or prepared.threads
         activation: dict[str, Any] = {
@@ -100,14 +100,15 @@ class Blueprint:
             hold.release()
 
 
-def _check_sandbox(name: str, sandbox: Sandbox, target: Target, start: str) -> None:
+def _check_sandbox(name: str, sandbox: Sandbox, target: Target, prepared: Prepared, start: str) -> None:
     if sandbox.strict and start != "spawn":
         raise SpecError(
             f"model {name!r}: start={start!r} is for models that you trust; a strict worker is locked before code of "
             "its environment runs, which a template has run already"
         )
+    folder = target.file.parent if target.file else None
     try:
-        sandbox.check_folder(target.file.parent if target.file else None)
+        sandbox.check_folders(file=folder, environment=prepared.prefix, interpreter=prepared.python.parent.parent)
     except SpecError as error:
         raise SpecError(f"model {name!r}: {error}") from None
 

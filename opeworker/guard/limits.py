@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from typing import Dict, Iterable, List
+from typing import Dict, Iterable
 
 # By the names that an order uses.
 _RESOURCES = {
@@ -25,14 +25,13 @@ def apply(wanted: Dict[str, int]) -> None:
         resource.setrlimit(kind, (least, least))
 
 
-def close_all_but(kept: Iterable[int]) -> List[int]:
-    """Close every descriptor that is not one of ours; the ones that were open."""
-    ours = set(kept)
-    strangers = []
-    for name in os.listdir("/proc/self/fd"):
-        number = int(name)
-        if number not in ours and number > 2:
-            with contextlib.suppress(OSError):  # that of the listing itself is closed by now
-                os.close(number)
-                strangers.append(number)
-    return strangers
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor that is not one of ours, nor a standard stream. Whoever started us has done so already."""
+    ours = {0, 1, 2, *kept}
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return  # there is no /proc to tell
+    for number in set(map(int, names)) - ours:
+        with contextlib.suppress(OSError):  # that of the listing itself is closed by now
+            os.close(number)

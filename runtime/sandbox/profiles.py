@@ -17,6 +17,7 @@ _MIB = 1 << 20
 # write the files of other owners, as a container's mounted volumes often are: it protects from accidents, and without
 # these a model that loads in the application would not load in its worker.
 _FILE_CAPABILITIES = (1, 2, 3)
+_SYSTEM_PREFIXES = ("/", "/usr", "/usr/local")  # as in the worker's guard
 _MEMORY_OF_ITS_OWN = 8 << 30  # bytes of address space beside the shared memory: TensorFlow reserves that much
 
 
@@ -112,17 +113,20 @@ class Sandbox:
             "namespaces": namespaces,
         }
 
-    def check_folder(self, folder: Path | None) -> None:
-        """A strict worker reads the folder that its model lies in. Raises ``SpecError`` where that is too much."""
-        if not self.strict or folder is None:
-            return
-        folder = folder.resolve()
+    def check_folders(self, **folders: Path | None) -> None:
+        """A strict worker reads all of these folders, given by what they are. Raises ``SpecError`` where one of them is
+        this user's home, holds it, or is where temporary files lie.
+        """
         home = Path(os.path.expanduser("~")).resolve()
-        if folder == home or folder in home.parents or folder == Path(tempfile.gettempdir()).resolve():
-            raise SpecError(
-                f"a strict model may read all of the folder that its file lies in, and that would be {folder}; "
-                "move the file into a folder of its own"
-            )
+        for what, given in folders.items() if self.strict else ():
+            folder = None if given is None else given.resolve()
+            if folder is None or str(folder) in _SYSTEM_PREFIXES:
+                continue  # of the system's own prefixes, it reads libraries alone
+            if folder == home or folder in home.parents or folder == Path(tempfile.gettempdir()).resolve():
+                raise SpecError(
+                    f"a strict model may read all of the folder of its {what}, and that would be {folder}; "
+                    "move it into a folder of its own"
+                )
 
 
 def sandbox(given: str | Sandbox) -> Sandbox:

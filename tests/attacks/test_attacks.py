@@ -35,7 +35,7 @@ _ON_THE_MACHINE = """
     mount setns clone_namespace unshare ptrace ptrace_seize process_vm_readv proc_mem proc_mem_of_parent proc_environ
     pidfd_getfd int80 x32 message_queue shared_segment hijack_of_a_thread descriptors memory_by_mapping
     memory_by_shared_mapping memory_by_heap change_personality affinity_of_parent renice_parent raise_limit core_dump
-    clone3 read_by_parents_root change_an_output_afterwards
+    links_of_parent pidfd_of_parent clone3 read_by_parents_root change_an_output_afterwards
 """
 # Whether these succeed without a sandbox depends on how this machine's kernel was built and set up, on its memory and
 # its processors; the table says how it was where it was written. In strict, nothing depends on the machine.

@@ -29,6 +29,17 @@ def test_numpy() -> None:
     np.testing.assert_array_equal(out["chance"], np.random.default_rng(0).random(3))
 
 
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("version", ["3.7", "3.8", "3.13"])
+def test_numpy_on_other_pythons(version: str) -> None:
+    env = Env(["numpy"], python=version)
+    built(f"numpy on Python {version}", env)
+    x = np.arange(16.0).reshape(4, 4)
+    with strict("numpy_model.py:work", env) as model:
+        np.testing.assert_allclose(model(x=x)["product"], x @ x.T)
+
+
 def test_an_output_is_the_applications_own_and_can_be_written_to() -> None:
     x = np.ones((8, 8))
     with strict("numpy_model.py:work") as model:

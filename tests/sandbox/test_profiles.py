@@ -45,10 +45,25 @@ def test_a_name_is_short_for_a_sandbox() -> None:
         sandbox(3)  # type: ignore[arg-type]
 
 
+def test_neither_model_nor_environment_nor_interpreter_is_a_whole_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "me"))
+    for folder in (tmp_path / "home" / "me", tmp_path / "home", Path("/tmp")):
+        for what in ("file", "environment", "interpreter"):
+            if folder == Path("/tmp"):
+                monkeypatch.setattr("tempfile.gettempdir", lambda: "/tmp")
+            with pytest.raises(SpecError, match=f"folder of its {what}"):
+                Sandbox("strict").check_folders(**{what: folder})
+            Sandbox("limits").check_folders(**{what: folder})
+    own = tmp_path / "home" / "me" / "model"
+    Sandbox("strict").check_folders(file=own, interpreter=Path("/usr"), environment=None)
+
+
 def test_a_strict_model_has_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "double.py").write_text(MODEL)
-    with pytest.raises(SpecError, match="move the file into a folder of its own") as caught:
+    with pytest.raises(SpecError, match="folder of its file, and that would be") as caught:
         isopod.load(tmp_path / "double.py:double", sandbox="strict")
     assert str(tmp_path) in str(caught.value)
     (tmp_path / "model").mkdir()

@@ -67,6 +67,29 @@ def proc_cmdline(victims: Victims, _: Any) -> bool:
         return bool(file.read())
 
 
+def links_of_parent(victims: Victims, _: Any) -> bool:
+    """Which program it runs, and in which folder."""
+    return bool(os.readlink(f"/proc/{os.getppid()}/exe") and os.readlink(f"/proc/{os.getppid()}/cwd"))
+
+
+def pidfd_of_parent(victims: Victims, _: Any) -> bool:
+    """The control channel can name who is at its other end (SO_PEERPIDFD), and a signal could go there."""
+    import socket
+
+    for number in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(number)) as sock:
+                pidfd = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, 77, 4), "little")
+        except OSError:
+            continue
+        try:
+            native.raw(424, pidfd, int(signal.SIGUSR1), 0, 0)  # pidfd_send_signal
+        finally:
+            os.close(pidfd)
+        return True
+    return False
+
+
 def pidfd_getfd(victims: Victims, _: Any) -> bool:
     pidfd = native.call("pidfd_open", victims["pid"], 0)
     try:
@@ -204,7 +227,8 @@ def hijack_of_a_thread(victims: Victims, _: Any) -> bool:
 ATTACKS = {
     one.__name__: one
     for one in (
-        ptrace, ptrace_seize, process_vm_readv, proc_mem, proc_mem_of_parent, proc_environ, proc_cmdline, pidfd_getfd,
+        ptrace, ptrace_seize, process_vm_readv, proc_mem, proc_mem_of_parent, proc_environ,
+        proc_cmdline, links_of_parent, pidfd_of_parent, pidfd_getfd,
         signal_parent, signal_victim, signal_group, signal_by_owner_of_a_pipe, limit_of_parent, affinity_of_parent,
         renice_parent, fork, execute, execute_in_place, clone3, grandchild_that_stays, hijack_of_a_thread,
     )

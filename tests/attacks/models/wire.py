@@ -101,6 +101,26 @@ def map_an_input_again(victims: Victims, x: Any) -> bool:
     return False
 
 
+def make_an_input_writable(victims: Victims, x: Any) -> bool:
+    """The pages that it was given to read, made writable by the kernel."""
+    library = ctypes.CDLL(None, use_errno=True)
+    address = x.__array_interface__["data"][0]
+    page = address & ~4095
+    if library.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(address - page + x.nbytes), 3) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    ctypes.memset(address, 77, x.nbytes)
+    return True
+
+
+def discard_an_input(victims: Victims, x: Any) -> bool:
+    """Its pages, given back to the kernel: the application would read zeros."""
+    library = ctypes.CDLL(None, use_errno=True)
+    page = x.__array_interface__["data"][0] & ~4095
+    if library.madvise(ctypes.c_void_p(page), ctypes.c_size_t(8192), 9) != 0:  # MADV_REMOVE
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return True
+
+
 def change_an_output_afterwards(victims: Victims, x: Any) -> dict[str, Any]:
     """The array that was returned goes on changing, while the application looks at it."""
     out = worker.empty(1 << 16, np.uint8)
@@ -282,7 +302,8 @@ ATTACKS = {
     one.__name__: one
     for one in (
         shrink_a_segment, punch_a_hole_into_an_input, write_into_an_input, write_into_an_input_by_address,
-        map_an_input_again, change_an_output_afterwards, booleans_of_other_values, double_answer,
+        map_an_input_again, make_an_input_writable, discard_an_input,
+        change_an_output_afterwards, booleans_of_other_values, double_answer,
         answer_of_another_call, answer_of_no_call, output_outside_of_its_segment, output_in_memory_of_the_application,
         object_dtype, huge_outputs, flip_headers, flood_the_bell, flood_the_log, frames_of_garbage, millions_of_maps,
         descriptors_to_the_application, become_asynchronous, close_everything,
