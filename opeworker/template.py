@@ -33,7 +33,7 @@ from isopod.opeworker.activate import activate
 from isopod.opeworker.guard import hold
 from isopod.opeworker.incoming import Incoming
 
-_OURS = ("isopod.opeworker.serve", "isopod.opeworker.backends.python")  # what each worker imports, with numpy
+_OURS = ("isopod.opeworker.serve",)  # what each worker imports, with numpy
 _SHOWN = 300  # characters of an error
 
 
@@ -172,7 +172,8 @@ def _is_there(package: str) -> bool:
 
 def _what_keeps_from_forking(fresh: List[str]) -> str:
     """Why a worker that is forked now might hang, or ""."""
-    names = ", ".join(name for name in fresh if name not in _OURS) or "numpy"
+    theirs = [name for name in fresh if not name.startswith("isopod.")]
+    names = ", ".join(theirs or (name.rpartition(".")[2] for name in fresh))  # else a backend's, with its framework
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return f"the import of {names} set up CUDA, which cannot be forked"

@@ -101,9 +101,9 @@ def load(
     such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
 
     ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
-    environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, and what
-    the model's file imports at its top from the environment. Where a library cannot be forked, the log says so, and
-    workers are spawned.
+    environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, the
+    framework of a model file, and what a Python file imports at its top from the environment. Where a library cannot be
+    forked, the log says so, and workers are spawned.
 
     ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``. None is
     ``"limits"``, or what a pod asks for, which is never less.

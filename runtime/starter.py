@@ -40,8 +40,9 @@ class Starter:
         if template is None:
             self._crew.spawner.order(blueprint.python, blueprint.environ(), cpus, then)
             return
-        file = str(blueprint.order.target["file"])
-        template.order(blueprint.order.name, blueprint.warm, file, cpus, then, blueprint.load_timeout)
+        target = blueprint.order.target
+        modules = (*blueprint.warm, f"isopod.opeworker.backends.{target['backend']}")  # most import their framework
+        template.order(blueprint.order.name, modules, str(target["file"]), cpus, then, blueprint.load_timeout)
 
     def close(self) -> None:
         """No more orders. Twice is once."""

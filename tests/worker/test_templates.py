@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from application import Application, gone
@@ -281,3 +282,33 @@ def test_what_computes_before_the_fork_would_hang_after_it(tmp_path: Path, warni
         os.killpg(hanging.pid, signal.SIGKILL)
         hanging.wait()
         prepared.hold.release()
+
+
+SCRIPTED = """
+import torch
+
+class Double(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+def write(path):
+    torch.jit.script(Double()).save(path)
+    return {"written": path}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_files_framework_is_imported_ahead(tmp_path: Path) -> None:
+    env = Env(["torch==2.13.*"], python=f"{sys.version_info.major}.{sys.version_info.minor}")
+    (tmp_path / "writer.py").write_text(SCRIPTED)
+    with isopod.load(tmp_path / "writer.py:write", env=env) as writer:
+        writer(path=str(tmp_path / "double.pt"))
+    with isopod.load(tmp_path / "double.pt", env=env, start="fork-template") as model:
+        assert model(x=np.ones(3, np.float32))["output"].tolist() == [2, 2, 2]
+        template = psutil.Process(model.health.pid).parent()
+        assert template is not None
+        assert template.ppid() == os.getpid()
+        assert any("libtorch" in part.path for part in template.memory_maps())
