@@ -159,6 +159,8 @@ def test_an_environment_that_is_not_as_it_was(
         file.unlink()  # never written to in place: it may be a link into a cache
         file.write_text("__version__ = 'forged'\n")
         assert upkeep.verify(one, contents=True) == ["clash: clash.py is not what was installed"]
+        assert prepared.hold is not None
+        prepared.hold.release()  # who uses it keeps it
         assert upkeep.remove(Store(), one) is not None
     again = prepare(env)
     assert (again.cached, again.key) == (False, prepared.key)
