@@ -56,7 +56,8 @@ def test_what_was_asked_for_is_there_and_nothing_of_the_installer(machine: Path,
     assert freeze(prepared.site_dirs[0]) == ["clash==1.0", "needs-clash==1.0", "numpy==1.0"]
     meta = json.loads((prepared.prefix.parent / "meta.json").read_text())
     assert meta["installer"] == installer
-    assert sorted(path.name for path in prepared.prefix.parent.iterdir()) == ["build.log", "meta.json", "venv"]
+    files = ["build.log", "meta.json", "venv", "warm.json"]
+    assert sorted(path.name for path in prepared.prefix.parent.iterdir()) == files
     stages = list(dict.fromkeys(event.stage for event in events))
     assert [stage for stage in stages if stage != "download"] == ["resolve", "install", "warm", "done"]
     assert [(event.done, event.total) for event in events if event.stage == "install"][-1] == (3, 3)
