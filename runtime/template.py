@@ -299,6 +299,8 @@ class _Child:
         else:
             worker.close()
             self._template.unfit(message.fields["reason"])
+            if not self.forked:  # else it has workers to reap
+                self.process.kill("no worker can come of it")
             self._template.spawn_instead(order)
 
     def _adopt(self, worker: WorkerProcess, pid: int) -> None:

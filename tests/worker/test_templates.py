@@ -211,6 +211,10 @@ def test_a_library_that_starts_threads_is_told_of_and_spawned(
     env = Env.existing(prefix_with({"busy_library": THREAD}, tmp_path / "env"))
     with isopod.load(f"{importing('busy_library', tmp_path)}:run", env=env, start="fork-template", workers=2) as model:
         assert model()["parent"] == os.getpid()
+        workers = {worker.pid for worker in model.health.workers}
+        for child in psutil.Process().children():
+            if child.pid not in workers:
+                gone(child.pid)  # a template of nothing does not stay
     assert "spawned, not forked" in warnings.text
     assert "the import of busy_library started 1 threads" in warnings.text
 
