@@ -95,9 +95,10 @@ class _Template:
         """The ends of the worker in the worker, None here."""
         ends = self._take_ends()
         modules = [str(name) for name in order["modules"]]
-        fresh, skipped = _import_all([*_OURS, *modules, *_imports_of(order["file"])], wanted=modules)
-        if fresh and not self._unfit:
-            self._unfit = _what_keeps_from_forking(fresh)
+        skipped: Dict[str, str] = {}
+        if not self._unfit:
+            fresh, skipped = _import_all([*_OURS, *modules, *_imports_of(order["file"])], wanted=modules)
+            self._unfit = _what_keeps_from_forking(fresh) if fresh else ""
         if self._unfit:
             self._send("unfit", reason=self._unfit)
         else:

@@ -85,9 +85,7 @@ class Onnx:
             if shapes is not None:
                 try:
                     return self._bound(inputs, shapes)
-                except (
-                    Exception
-                ) as error:  # a fault of the shapes is answered by the plain run; others go to the caller
+                except Exception as error:  # of a wrong shape the plain run has the answer; others go to the caller
                     if not self._extended and "shape verification failed" in str(error):
                         answer = self._plain(inputs)
                         self._bindable = False
