@@ -374,6 +374,7 @@ class Fleet:
             if session.exited.wait(_FAREWELL):
                 session.flight.finish()
             session.flight.join(_FAREWELL)
+        self.crew.scribe.flush()
         self._part()
 
     def end(self, reason: str) -> None:

@@ -24,6 +24,7 @@ RATE, BURST = 2_000, 10_000  # lines a second of one worker, and how many at onc
 _BACKLOG_LINES, _BACKLOG_BYTES = 10_000, 8 << 20  # of one worker, that wait for a slow handler
 _NOTICE = 1.0  # seconds from the first dropped line until their number is told
 _FAREWELL = 2.0  # seconds for what is there at the end
+_FLUSH = 1.0  # seconds for the last words of a model that is closed
 _MAX_LOGGERS = 256  # below one worker: the application's loggers are never freed
 _MAX_DEPTH = 16  # names below one worker's logger: each is a logger too
 _LOGGING = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "model", "replica", "stream", "call"}
@@ -139,6 +140,8 @@ class Scribe:
         self._children: dict[str, set[str]] = {}  # names of models' own loggers, by that of the worker
         self._overrun: set[str] = set()  # those that have no room for more
         self._stopping = self._abandoned = False
+        self._flushed = threading.Event()  # the last flush has come to its end
+        self._flushed.set()
         self._thread = threading.Thread(target=self._run, name="isopod-scribe", daemon=True)
         self._thread.start()
 
@@ -154,6 +157,17 @@ class Scribe:
         with self.changed:
             self._entries.append(task)
             self.changed.notify()
+
+    def flush(self, timeout: float = _FLUSH) -> None:
+        """Wait until what was said up to now is handed over, for at most ``timeout`` seconds: a handler may hang.
+
+        One that hangs is waited for once, not by each model that is closed. One that closes a model itself is not.
+        """
+        if not self._flushed.is_set() or threading.current_thread() is self._thread:
+            return
+        done = self._flushed = threading.Event()
+        self.run(done.set)
+        done.wait(timeout)
 
     def expect_notice(self, outlet: Outlet) -> None:
         """An outlet begins to drop. ``changed`` is held."""

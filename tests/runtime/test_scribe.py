@@ -259,3 +259,39 @@ def test_the_end_does_not_wait_for_a_handler_that_hangs(collected: Collected) ->
     scribe._thread.join(GUARD)
     assert not scribe._thread.is_alive()
     assert collected.texts == ["one"]  # once it was given up, nothing more is handed over
+
+
+def test_a_flush_waits_for_what_was_said_before_it(scribe: Scribe, collected: Collected) -> None:
+    collected.gate.clear()
+    line_log(scribe).feed(b"last words\n")
+
+    def open_it() -> None:
+        collected.inside.wait(GUARD)
+        collected.gate.set()
+
+    opener = threading.Thread(target=open_it)
+    opener.start()
+    scribe.flush(GUARD)
+    assert collected.texts == ["last words"]
+    opener.join()
+
+
+def test_a_handler_that_hangs_is_waited_for_once(scribe: Scribe, collected: Collected) -> None:
+    collected.gate.clear()
+    line_log(scribe).feed(b"held up\n")
+    scribe.flush(0.01)
+    assert collected.texts == []
+    scribe.flush(10 * GUARD)  # comes back, though nothing has opened the gate
+    collected.gate.set()
+    until(lambda: collected.texts == ["held up"])
+
+
+def test_a_handler_that_closes_a_model_does_not_wait_for_itself(scribe: Scribe) -> None:
+    done = threading.Event()
+
+    def close() -> None:
+        scribe.flush(10 * GUARD)
+        done.set()
+
+    scribe.run(close)
+    assert done.wait(GUARD)
