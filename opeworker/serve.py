@@ -120,16 +120,16 @@ class Server:
         self, kind: int, call: Record, stamps: records.Stamps, tensors: list[Tensor], extra: dict[str, Any]
     ) -> None:
         # The arrays of the call are gone from this frame's callers by now: what is still open, the model kept.
+        told: dict[str, Any] = {}
         held = self._borrowed.still_held()
         if held:
-            extra["held"] = held
+            told["held"] = held
+        extra.update(told)
         try:
             answer = records.encode(kind, call.call, stamps, tensors, extra)
         except SpecError as error:
             self._take_back(tensors)
-            kind, tensors, extra = records.RAISED, [], {"error": failure.describe(error, "output")}
-            if held:
-                extra["held"] = held
+            kind, tensors, extra = records.RAISED, [], {"error": failure.describe(error, "output"), **told}
             answer = records.encode(kind, call.call, stamps, tensors, extra)
         if len(answer) > self._link.slot:
             try:
@@ -139,7 +139,7 @@ class Server:
             except ArenaFull as error:
                 self._take_back(tensors)
                 if kind == records.RESULT:
-                    kind, extra = records.FULL, {"error": failure.describe(error)}
+                    kind, extra = records.FULL, {"error": failure.describe(error), **told}
                 answer = records.encode(kind, call.call, stamps, [], {**extra, "error": failure.brief(extra["error"])})
         if self._borrowed.waiting:
             self._borrowed.flush()

@@ -145,9 +145,9 @@ class Swiss:
         print("last words", file=sys.stderr)
         return {"printed": int(x)}
 
-    def do_keep(self, x):
+    def do_keep(self, x, **more):
         self.kept = x
-        return {"sum": float(x.sum())}
+        return {"sum": float(x.sum()), **more}
 
     def do_kept(self, x):
         return {"sum": float(self.kept.sum()), "values": self.kept.copy()}

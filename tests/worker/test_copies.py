@@ -200,6 +200,22 @@ def test_full_memory_names_who_holds_it_on_either_side(models: Path) -> None:
         assert model(do="pid")["pid"] == before
 
 
+def test_what_a_model_holds_is_told_of_where_there_is_no_room_to_answer(models: Path) -> None:
+    with isopod.load(models / "basic.py:Swiss", memory_limit=1 << 20, timeout=60) as model:
+        outs = model(do="large", x=1 << 20)
+        with pytest.raises(ArenaFull, match="no room for its outputs"):
+            model(do="keep", x=np.full(100, 5.0), said="more than fits into a record " * 100, timeout=3)
+        del outs
+        for number in range(5):
+            model(do="echo", x=np.full(100, float(number)))
+            assert model(do="kept")["values"].tolist() == [5.0] * 100
+        before = model.health.pid
+        model(do="let_go")
+        model(do="pid")
+        assert model.stats().shared_bytes_used == 0
+        assert model(do="pid")["pid"] == before
+
+
 def hang(model: isopod.Model) -> None:
     with pytest.raises(isopod.WorkerTimeout, match=r"a call took longer than its deadline of 0\.05 s"):
         model(do="sleep", x=3600, timeout=0.05)
