@@ -18,6 +18,7 @@ _ALL = {"round-trip": round_trip, "cold-start": cold_start, "crash": crash, "san
 _NOTES = """\
 float32 arrays. One out: one element comes back, isopod's input lies in shared memory. x + 1: an array as large comes
 back; two copies: ordinary arrays; no copies: model.empty in, worker.empty out; check: against a problem, both ways.
+Chain: x + 1 without copies, and one element of that from a second model: given the output as it is, or a copy of it.
 Pipe: multiprocessing.Pipe, pickle 5. Each call is timed by itself, with the release of its result; the p99 is the
 nearest rank, and below 100 samples the largest. Contenders take turns in chunks of about 20 ms; the first calls of a
 chunk (five, or one of slow ones) are not counted, every other one is. Pinned: every thread of both processes, after

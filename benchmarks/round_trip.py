@@ -3,7 +3,9 @@
 *One out* sends an array and gets one element of it back; isopod's input lies in shared memory already
 (``model.empty``). *Two copies* sends an ordinary array and gets a private one of the same size, a copy in and one out.
 *No copies* computes the same from ``model.empty`` into ``worker.empty``. *Check* is two copies with a problem: the
-input is checked before it is sent, the output when it is there, and that both are of one size.
+input is checked before it is sent, the output when it is there, and that both are of one size. A *chain* is two calls:
+``x + 1`` without copies, then one element of what came of it, by a second model that is given the output as it is, or a
+copy of it in ordinary memory.
 """
 
 from __future__ import annotations
@@ -102,10 +104,17 @@ class _Company:
             _checked("x + 1: isopod, two copies", lambda: self.plus_one(x=array), array + 1),
             _checked("x + 1: isopod, two copies, check", lambda: self.checked(x=array), array + 1),
             _checked("x + 1: pipe", lambda: self.pipe_plus_one(array), array + 1),
+            _checked("chain: isopod, as it is", lambda: self.first(x=self._placed(shared[1])), array[:1] + 2),
+            _checked("chain: isopod, copied", lambda: self.first(x=self._placed(shared[1]).copy()), array[:1] + 2),
+            _checked("chain: pipe", lambda: self.pipe_first(self.pipe_plus_one(array)), array[:1] + 2),
         ]
         if nbytes == min(SIZES.values()):
             all_of_it.insert(0, Contender("semaphores alone", self.semaphores))
         return all_of_it
+
+    def _placed(self, x: Any) -> Any:
+        """What the first link of a chain hands on."""
+        return self.placed(x=x).value
 
 
 def _checked(name: str, call: Callable[[], Any], expected: Any) -> Contender:

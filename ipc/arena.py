@@ -100,6 +100,10 @@ class Arena:
         """Bytes of all segments."""
         return sum(home.segment.size for home in self.segments)
 
+    def owns(self, segment: Segment) -> bool:
+        """Whether blocks of this arena lie in it."""
+        return any(home.segment is segment for home in list(self.segments))
+
     @property
     def used(self) -> int:
         """Bytes of all blocks that are handed out."""

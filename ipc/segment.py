@@ -6,6 +6,10 @@ and against growing. The parent creates every segment and hands its descriptor o
 
 A *protected* segment is sealed against writing, too, once its maker has mapped it: whoever attaches it can only read.
 (A seal against all writing was tried: the kernel refuses it while its maker's own mapping is there.)
+
+What a worker writes into can be given to others as well, who may only read it: ``reader`` is a descriptor for them. It
+puts the same seal on, where the segment was made to be *shareable*: its writer has mapped it by then, and goes on
+writing. Without the seal, a descriptor for reading can be opened anew through /proc, for writing, by whoever means to.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 # From <linux/fcntl.h> and <linux/mman.h>; Python names them only in later versions.
 _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
 _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 1, 2, 4, 16
-_SEALS = _SEAL_SEAL | _SEAL_SHRINK | _SEAL_GROW
+_SIZE_SEALS = _SEAL_SHRINK | _SEAL_GROW
+_SEALS = _SIZE_SEALS | _SEAL_SEAL
 _MADV_POPULATE_WRITE = 23
 
 _descriptors = threading.Lock()
@@ -41,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 class Segment:
     """Shared memory of a fixed size, mapped readable and, unless it is attached and protected, writable. Whoever made
-    it closes it.
+    it closes it. ``protected`` is also what was attached by a descriptor for reading.
 
     ``map`` outlives ``close()`` for as long as an array uses it: closing gives the descriptor back, the memory goes
     with the last view.
@@ -57,16 +62,19 @@ class Segment:
         self._address = 0
 
     @classmethod
-    def create(cls, size: int, label: str = "isopod", *, protected: bool = False) -> Segment:
+    def create(cls, size: int, label: str = "isopod", *, protected: bool = False, shareable: bool = False) -> Segment:
         """Make a new, zeroed, sealed segment of ``size`` bytes. Raises ``OSError`` where the machine has no memory,
         ``SandboxUnavailable`` where it cannot be protected.
+
+        A ``shareable`` one is for one process to write into: another seal can follow when others are to read it.
         """
+        seals = (_SIZE_SEALS if shareable else _SEALS) | (_SEAL_FUTURE_WRITE if protected else 0)
         fd = _anonymous_file(label)
         try:
             os.ftruncate(fd, size)
             made = cls(fd, size, protected=protected)
             try:
-                fcntl.fcntl(fd, _F_ADD_SEALS, _SEALS | (_SEAL_FUTURE_WRITE if protected else 0))
+                fcntl.fcntl(fd, _F_ADD_SEALS, seals)
             except OSError as error:
                 # Without memfd there are no seals either (EINVAL): the size is then only checked, not enforced.
                 if protected:
@@ -86,10 +94,9 @@ class Segment:
         if size <= 0:
             os.close(fd)
             raise ProtocolError("a received segment is empty")
-        try:
-            protected = bool(fcntl.fcntl(fd, _F_GET_SEALS) & _SEAL_FUTURE_WRITE)
-        except OSError:  # it is no memfd
-            protected = False
+        protected = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        with contextlib.suppress(OSError):  # it is no memfd
+            protected = protected or bool(fcntl.fcntl(fd, _F_GET_SEALS) & _SEAL_FUTURE_WRITE)
         return cls(fd, size, protected=protected, writable=not protected)
 
     @property
@@ -108,7 +115,7 @@ class Segment:
     def sealed(self) -> bool:
         """Whether the kernel refuses to change the size."""
         try:
-            return fcntl.fcntl(self._fd, _F_GET_SEALS) & _SEALS == _SEALS
+            return fcntl.fcntl(self._fd, _F_GET_SEALS) & _SIZE_SEALS == _SIZE_SEALS
         except OSError:
             return False
 
@@ -124,6 +131,21 @@ class Segment:
             if self._fd < 0:
                 raise OSError(errno.EBADF, "the segment was closed")
             return os.dup(self._fd)
+
+    def reader(self) -> int:
+        """A descriptor of its own through which the memory can be read and never be written.
+
+        Whoever writes into a shareable segment must have mapped it by now: nobody can map it for writing from here on.
+        Raises ``OSError`` where the segment was closed, or where there is no /proc.
+        """
+        with _descriptors:
+            if self._fd < 0:
+                raise OSError(errno.EBADF, "the segment was closed")
+            # Refused where it is sealed for good (EPERM), where its writer has seen to that, without memfd and before
+            # Linux 5.1 (EINVAL): then what the descriptor is for holds, until somebody goes round it.
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._fd, _F_ADD_SEALS, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
+            return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
 
     def populate(self, start: int, length: int) -> None:
         """Have the kernel provide the pages now: a copy into fresh pages takes ten times as long as into warm ones."""

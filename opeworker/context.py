@@ -16,6 +16,7 @@ class _Running:
     owner: Any = None  # an ArenaOwner, once the environment is active
     progress: Any = None  # None in a process that the model forked, too: it speaks for nobody
     cancellations: Any = None
+    copied_in: Any = None  # is told of each copy that a backend must make of an input, in bytes
     # Its record's number, its id, and its deadline as time.monotonic_ns() or 0. One value, because any thread may look.
     call: Optional[Tuple[int, int, int]] = None
 
@@ -80,6 +81,12 @@ def _attend() -> Optional[Tuple[int, int, int]]:
     if call is not None and progress is not None and progress.attentive != call[1]:
         progress.attentive = call[1]
     return call
+
+
+def note_copy(nbytes: int) -> None:
+    """A backend had to copy an input, of so many bytes: one that may not be written, for a framework that might."""
+    if _Running.copied_in is not None:
+        _Running.copied_in(nbytes)
 
 
 def running_call() -> int:

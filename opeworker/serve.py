@@ -32,11 +32,12 @@ class Server:
         self._reclaiming = threading.Lock()
         self._lent = Lent()
         self._borrowed = Borrowed(link.return_writer, by_answer=True)
-        self._copied = 0  # bytes, for the running call
-        self._inbound = Inbound(link.segment, link.is_own, self._borrowed, self._count_copy)
+        self._copied = self._copied_in = 0  # bytes, for the running call: of its outputs, and of its inputs
+        self._inbound = Inbound(link.segment, link.is_own, self._borrowed, self._count_copy_in)
         owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
         self._outbound = Outbound(owner, link.index_of, self._count_copy, self._may_refer)
         context._Running.owner = owner
+        context._Running.copied_in = self._count_copy_in
         context._Running.progress, context._Running.cancellations = link.progress, link.cancellations
 
     def serve(self, model: Any) -> None:
@@ -53,7 +54,7 @@ class Server:
         received = time.monotonic_ns()
         number = self._link.receiver.taken
         self._link.progress.begun = number
-        self._copied = 0
+        self._copied = self._copied_in = 0
         call = records.decode(data)
         self._reclaim()
         deadline = call.stamps[0]
@@ -103,6 +104,8 @@ class Server:
             lease = lease_of(array)
             if lease is not None and lease.owner is self._borrowed:
                 self._borrowed.open[id(lease)] = (lease, number)
+            elif lease is not None:
+                array.flags.writeable = False  # an output that came back: what other workers cannot write to either
             arrays.append((item.name, array))
         return values_in_order(arrays, call.plain)
 
@@ -124,6 +127,8 @@ class Server:
         held = self._borrowed.still_held()
         if held:
             told["held"] = held
+        if self._copied_in:
+            told["copied"] = self._copied_in
         extra.update(told)
         try:
             answer = records.encode(kind, call.call, stamps, tensors, extra)
@@ -165,6 +170,9 @@ class Server:
         """
         lease = lease_of(array)
         return lease is None or lease.owner is not self._borrowed or id(lease) in self._borrowed.open
+
+    def _count_copy_in(self, nbytes: int) -> None:
+        self._copied_in += nbytes
 
     def _count_copy(self, nbytes: int) -> None:
         self._copied += nbytes

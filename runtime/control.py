@@ -46,13 +46,23 @@ class Control:
     Segments for inputs are held weakly: an output of another model may be sent here, and its segment, which that
     model's worker wrote, must not live on because of that when that worker is dead. While an array in it is alive, on
     whichever side, the segment is, too; with the last of them the worker is told to forget it.
+
+    ``owns(segment)`` says which segments are the model's own arena. Any other (another model's outputs or inputs, or
+    what another worker of this one wrote) is handed over to be read only; ``only_own``: not at all, for it holds more
+    than the arrays of this worker's calls.
     """
 
     def __init__(
-        self, process: WorkerProcess, handle: Callable[[Message], None], *, only_protected: bool = False
+        self,
+        process: WorkerProcess,
+        handle: Callable[[Message], None],
+        owns: Callable[[Segment], bool],
+        *,
+        only_own: bool = False,
     ) -> None:
         self._process = process
-        self._only_protected = only_protected  # what it could write to is another model's, or the application's own
+        self._owns = owns
+        self._only_own = only_own
         self._handle = handle
         self._conversation = protocol.Conversation(protocol.PARENT)
         self._frames = channel.FrameBuffer()
@@ -104,7 +114,7 @@ class Control:
         index = self._indices.get(id(segment))
         if index is not None:
             return index
-        if self._only_protected and not segment.protected:
+        if self._only_own and not self._owns(segment):
             return None
         with self._lock:
             return self._indices.get(id(segment)) or self._give(segment, outbox=False)
@@ -123,7 +133,7 @@ class Control:
             self.send("refuse", nbytes=nbytes)
             return
         try:
-            segment = Segment.create(nbytes, "isopod-outputs")
+            segment = Segment.create(nbytes, "isopod-outputs", shareable=True)
         except OSError:  # the machine has no more: the same answer
             self.send("refuse", nbytes=nbytes)
             return
@@ -135,8 +145,9 @@ class Control:
         index = self._given + 1
         if index >= layout.MAX_SEGMENTS:
             return None
-        try:
-            descriptor = segment.duplicate()  # another model's segment may be closed at this very moment
+        try:  # another model's segment may be closed at this very moment
+            # What lies in another worker's outbox came from that worker: it has mapped it, as ``reader`` asks.
+            descriptor = segment.duplicate() if outbox or self._owns(segment) else segment.reader()
         except OSError:
             return None
         self._given = index

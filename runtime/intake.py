@@ -66,6 +66,7 @@ class Intake:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
         if answer.plain:
             self._note_held(call, answer.plain.get("held"))
+            self._count(answer.plain.get("copied", 0))
         self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
@@ -140,6 +141,13 @@ class Intake:
             if type(number) is not int or not 0 <= number < len(call.tensors):
                 raise ProtocolError("it holds an input that it was not given")
             self._lent.add(call.tensors[number], call.kept[number])
+
+    def _count(self, copied: Any) -> None:
+        """What the worker copied of a call's inputs."""
+        if type(copied) is not int or copied < 0:
+            raise ProtocolError("it says in the wrong form what it copied")
+        if copied:
+            self._counters.add_copied_in(copied)
 
     def _check_early(self, call: Call) -> None:
         """What came back before this answer must have been declared in it, or belong to another call."""

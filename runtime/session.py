@@ -74,7 +74,7 @@ class Session:
         self.process = process
         self.life = Lifecycle()
         strict = blueprint.sandbox.strict
-        self.control = Control(process, self._on_message, only_protected=strict)
+        self.control = Control(process, self._on_message, owner.arena.owns, only_own=strict)
         self.report: CrashReport | None = None
         self.load_failure: tuple[str, Any] | None = None
         self.interface: dict[str, Any] = {}

@@ -35,8 +35,8 @@ class Stats:
     ``attach`` to shared memory and log, ``activate`` the environment (its ``.pth`` files), ``numpy`` with what of ours
     needs it, ``module`` the import of the model's file, its framework's with it, ``construct`` the model itself, and
     ``other``, which is mostly the way back here. Printed, it is a few lines for a person. ``bytes_copied_in`` were
-    copied on this side to send inputs, ``bytes_copied_out`` on either side to bring outputs back. Shared memory is that
-    of the inputs: arrays that are alive, and calls in flight.
+    copied on either side to bring inputs to the model, ``bytes_copied_out`` to bring outputs back. Shared memory is
+    that of the inputs: arrays that are alive, and calls in flight.
     """
 
     calls: int

@@ -15,7 +15,7 @@ import numpy as np
 from isopod.ipc import tensor as wire
 from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
-from isopod.opeworker import devices
+from isopod.opeworker import context, devices
 from isopod.opeworker.backends import Order, requires
 from isopod.opeworker.failure import BadValue
 from isopod.opeworker.ops import Ops
@@ -63,12 +63,13 @@ def to_tensor(value: Any, dtype: Any = None) -> Any:
     if (
         value.dtype.name in _SHARED
         and flags.c_contiguous
-        and flags.writeable  # DLPack cannot say that it is not
         and value.size
         and not value.__array_interface__["data"][0] % _ALIGNMENT
         and hasattr(value, "__dlpack__")
     ):
-        return tf.experimental.dlpack.from_dlpack(value.__dlpack__())
+        if flags.writeable:
+            return tf.experimental.dlpack.from_dlpack(value.__dlpack__())
+        context.note_copy(value.nbytes)  # DLPack cannot say that it may not be written
     return tf.constant(plain_text(value))
 
 

@@ -61,6 +61,7 @@ def to_torch(name: str, value: Any, device: torch.device) -> Any:
         return value.tolist()
     if not value.flags.writeable:
         value = value.copy()
+        context.note_copy(value.nbytes)
     extended = _BY_NAME.get(value.dtype.name)
     if extended is None:
         found = torch.from_numpy(value)

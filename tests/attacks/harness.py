@@ -57,10 +57,12 @@ def main() -> None:
     try:
         with isopod.load(models / "attacker.py:names", **{**options, "sandbox": "none"}) as lister:
             attacks = wanted or list(lister()["output"])
-        with isopod.load(models / "attacker.py:Attacker", args={"victims": victims.facts()}, **options) as model:
+        neighbour = isopod.load(models / "attacker.py:Neighbour", **{**options, "sandbox": "limits"})
+        attacker = isopod.load(models / "attacker.py:Attacker", args={"victims": victims.facts()}, **options)
+        with neighbour, attacker as model:
             for attack in attacks:
                 _tell(model, victims)
-                results[attack] = _attack(model, victims, attack)
+                results[attack] = _attack(model, victims, attack, neighbour)
     finally:
         victims.close()
     print(json.dumps(results))
@@ -77,11 +79,14 @@ def _tell(model: isopod.Model, victims: Victims) -> None:
     _told_pid[:] = [pid]
 
 
-def _attack(model: isopod.Model, victims: Victims, attack: str) -> dict[str, str]:
+def _attack(model: isopod.Model, victims: Victims, attack: str, neighbour: isopod.Model) -> dict[str, str]:
     victims.set_up()
     x = np.arange(4096, dtype=np.float64)
     sent = model.empty("x", x.shape, x.dtype)
     sent[...] = x
+    if "neighbour" in attack:
+        made = neighbour(marker=victims.marker)
+        x, sent = made["given"].copy(), made["given"]
     descriptors, resident = len(os.listdir("/proc/self/fd")), _resident()
     claimed = {"outcome": "died", "why": ""}
     stays = 0

@@ -26,6 +26,8 @@ _NAMED = """
     double_answer flip_headers flood_the_bell flood_the_log frames_of_garbage huge_outputs
     inherited_descriptor millions_of_maps object_dtype output_in_memory_of_the_application
     output_outside_of_its_segment raise_limit shrink_a_segment stop_itself x32
+    punch_a_hole_into_a_neighbours_output write_into_a_neighbours_output map_a_neighbours_output_again
+    make_a_neighbours_output_writable discard_a_neighbours_output
 """
 # Closed in every profile: by the wire, which believes nothing, by the kernel, or by what every worker has. (x32 is not
 # built into many kernels; that a worker may stop or crash itself harms nobody else.)

@@ -21,7 +21,8 @@ class Kind:
     """``env`` is in environments.py, ``writer`` in writers/ makes ``what`` in a file called ``name``.
 
     ``given`` and ``returned`` are the names of its input and output, with the shapes as it says them (None: it does not
-    say); ``copies_out`` is whether the output must be copied.
+    say); ``copies_out`` is whether the output must be copied, ``copies_read_only`` whether an input is that may not be
+    written.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Kind:
     dtype: str = "float32"
     out_dtype: str = "float32"
     copies_out: bool = True
+    copies_read_only: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
@@ -53,22 +55,23 @@ class Kind:
 
 
 _TF1, _TF2, _NODES = "tensorflow 1.15.5", "tensorflow 2.21", {"options": {"node_name_mapping": {"x": "x", "y": "y:0"}}}
+_COPIES: dict[str, Any] = {"copies_read_only": True}
 _UNSAID: dict[str, Any] = {"shape": None, "out_shape": None, "dtype": ""}
 _SKLEARN: dict[str, Any] = {
     "given": "X", "returned": "predict", "shape": ("rows", 3), "out_shape": None, "dtype": "", "out_dtype": "float64",
 }  # fmt: skip
 KINDS = [
-    Kind("torchscript 2", "torch 2.13.0", "torch", "Double", "double.pt", **_UNSAID),
-    Kind("torchscript 1", "torch 1.12.1", "torch", "Double", "double_1.pt", **_UNSAID),
-    Kind("eager", "torch 2.13.0", "torch", "", "eager.py:Double", options={"backend": "pytorch"}, **_UNSAID),
-    Kind("pt2", "torch 2.13.0", "torch", "ExportedDouble", "double.pt2", shape=("s", 3), out_shape=("s", 3)),
-    Kind("saved model 2", _TF2, "tensorflow", "module", "module"),
+    Kind("torchscript 2", "torch 2.13.0", "torch", "Double", "double.pt", **_UNSAID, **_COPIES),
+    Kind("torchscript 1", "torch 1.12.1", "torch", "Double", "double_1.pt", **_UNSAID, **_COPIES),
+    Kind("eager", "torch 2.13.0", "torch", "", "eager.py:Double", options={"backend": "pytorch"}, **_UNSAID, **_COPIES),
+    Kind("pt2", "torch 2.13.0", "torch", "ExportedDouble", "double.pt2", shape=("s", 3), out_shape=("s", 3), **_COPIES),
+    Kind("saved model 2", _TF2, "tensorflow", "module", "module", **_COPIES),
     Kind("saved model 1", _TF1, "tensorflow", "saved_model double", "saved_1"),
-    Kind("saved model of 1 in 2", _TF2, "tensorflow", "saved_model double", "saved_1_in_2"),
+    Kind("saved model of 1 in 2", _TF2, "tensorflow", "saved_model double", "saved_1_in_2", **_COPIES),
     Kind("graph 2", _TF2, "tensorflow", "graph double", "double.pb", options=_NODES),
     Kind("graph 1", _TF1, "tensorflow", "graph double", "double_1.pb"),
-    Kind("keras 3", _TF2, "keras", "double", "double.keras"),
-    Kind("keras 2", "tensorflow 2.15.1", "keras", "double", "double_2.keras"),
+    Kind("keras 3", _TF2, "keras", "double", "double.keras", **_COPIES),
+    Kind("keras 2", "tensorflow 2.15.1", "keras", "double", "double_2.keras", **_COPIES),
     Kind("h5 of TF 1", _TF1, "keras", "double", "double.h5"),
     Kind("onnx", "onnxruntime 1.23", "onnx", "double", "double.onnx", shape=("batch", 3), out_shape=("batch", 3),
          copies_out=False),

@@ -34,6 +34,14 @@ def model(_supervisor_at_rest: None, kind: Kind, folder: Path) -> Iterator[isopo
         yield model
 
 
+@pytest.fixture(scope="module")
+def stage(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
+    """Another model: adds one to what it is given."""
+    with isopod.load(Path(__file__).resolve().parent.parent / "models" / "chains.py:Stage", timeout=60) as stage:
+        stage(x=stage.empty("x", (40, 3), np.float32))
+        yield stage
+
+
 def ask(model: isopod.Model, kind: Kind, x: object) -> np.ndarray:
     answer = model({kind.given: x})
     assert kind.returned in answer
@@ -82,6 +90,18 @@ def test_an_input_in_shared_memory_is_not_copied_and_an_output_at_most_once(mode
     assert after.bytes_copied_out - before.bytes_copied_out == (y.nbytes if kind.copies_out else 0)
     np.testing.assert_allclose(y, 9, rtol=1e-5)
     assert (x == 4).all()
+
+
+def test_an_output_of_another_model_is_not_copied_but_for_a_framework_that_might_write_to_it(
+    model: isopod.Model, stage: isopod.Model, kind: Kind
+) -> None:
+    x = stage.empty("x", (40, 3), np.float32)
+    x[:] = 3
+    y = stage(x=x)["y"]
+    before = model.stats().bytes_copied_in
+    np.testing.assert_allclose(ask(model, kind, y), 9, rtol=1e-5)
+    assert model.stats().bytes_copied_in - before == (y.nbytes if kind.copies_read_only else 0)
+    assert (y == 4).all()
 
 
 def test_a_view_that_is_not_contiguous_costs_one_copy(model: isopod.Model, kind: Kind) -> None:

@@ -17,6 +17,7 @@ import isopod
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
 
+MODELS = Path(__file__).resolve().parent.parent / "models"
 NEW, OLD = "torch 2.13.0", "torch 1.12.1"
 SCRIPTS = ["Keywords", "OneDict", "Words", "DictsOfWords", "Twice", "Named", "Tuples", "Identity"]
 
@@ -96,6 +97,17 @@ def test_what_comes_back_as_it_went_in_moves_no_byte(load: Any) -> None:
         x[0, 0] = 8
         assert y[0, 0] == 8, "it is the same memory"
         assert (model.stats().bytes_copied_in, model.stats().bytes_copied_out) == (0, 0)
+
+
+def test_what_another_model_made_may_be_changed_in_place_for_it_is_a_copy(version: str) -> None:
+    eager = isopod.load(WRITERS / "eager.py:in_place", backend="pytorch", env=environment(version), name="eager")
+    with isopod.load(MODELS / "chains.py:Stage") as stage, eager as model:
+        y = stage(x=np.zeros((64, 64), np.float32))["y"]
+        for turn in (1, 2):
+            assert (model(x=y)["output"] == 2).all()
+            assert model.stats().bytes_copied_in == turn * y.nbytes
+        assert (y == 1).all()
+        assert model.stats().crashes == 0
 
 
 def test_a_tensor_lies_where_its_array_lies(version: str) -> None:

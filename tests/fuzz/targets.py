@@ -52,7 +52,7 @@ class Wire:
         self.mail = Mailboxes(protected=True)
         self.segment = Segment.create(1 << 20, protected=True)
         self.outbox = Segment.create(1 << 20)
-        self.control = Control(cast("Any", self.process), lambda _: None, only_protected=True)
+        self.control = Control(cast("Any", self.process), lambda _: None, lambda _: True, only_own=True)
         self.control._conversation.state = "ready"
         self.index = self.control.index_of(self.segment) or 0
         self.control.give_outbox(self.outbox)
@@ -188,7 +188,9 @@ def seeds(name: str) -> list[bytes]:
         ]
         if kind == records.RESULT:
             error = {"type": "E", "message": "m", "traceback": "t", "missing": "", "culprit": "model"}
-            found.append(records.encode(records.RAISED, 7, (0, 1, 2, 3), [], {"error": error, "held": [0]}))
+            found.append(
+                records.encode(records.RAISED, 7, (0, 1, 2, 3), [], {"error": error, "held": [0], "copied": 9})
+            )
         return found
     examples: dict[str, dict[str, Any]] = {
         "hello": {"version": 2, "pid": 1, "python": "3.7.1"}, "guarded": {"done": {"landlock": "", "refused": []}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from isopod.ipc.segment import Segment
 
 
 @pytest.fixture(params=["memfd", "no memfd", "memfd forbidden"])
-def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Segment]:
+def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Segment]:
     """``Segment.create`` as it goes on three kinds of machine."""
     if request.param == "no memfd":
         monkeypatch.delattr(os, "memfd_create")
@@ -29,8 +30,9 @@ def create(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     return Segment.create
 
 
-def test_a_segment_can_neither_shrink_nor_grow() -> None:
-    segment = Segment.create(8192)
+@pytest.mark.parametrize("shareable", [False, True])
+def test_a_segment_can_neither_shrink_nor_grow(shareable: bool) -> None:
+    segment = Segment.create(8192, shareable=shareable)
     assert segment.sealed
     for size in (0, 4096, 16384):
         with pytest.raises(PermissionError):
@@ -47,7 +49,7 @@ def test_the_label_is_seen_by_people_and_the_descriptor_stays_here() -> None:
     segment.close()
 
 
-def test_two_mappings_are_one_memory(create: Callable[[int], Segment]) -> None:
+def test_two_mappings_are_one_memory(create: Callable[..., Segment]) -> None:
     """With memfd or without: the same, but for the seals."""
     segment = create(8192)
     other = Segment.attach(os.dup(segment.fileno()))
@@ -60,7 +62,7 @@ def test_two_mappings_are_one_memory(create: Callable[[int], Segment]) -> None:
     other.close()
 
 
-def test_no_name_is_left(create: Callable[[int], Segment]) -> None:
+def test_no_name_is_left(create: Callable[..., Segment]) -> None:
     segment = create(8192)
     assert not [name for name in os.listdir("/dev/shm") if "isopod" in name]
     segment.close()
@@ -91,7 +93,7 @@ def test_an_empty_segment_is_refused_and_closed() -> None:
         os.fstat(fd)
 
 
-def test_an_array_outlives_its_segment(create: Callable[[int], Segment]) -> None:
+def test_an_array_outlives_its_segment(create: Callable[..., Segment]) -> None:
     segment = create(8192)
     array = np.ndarray(100, np.int64, segment.map, 64)
     array[:] = range(100)
@@ -116,3 +118,55 @@ def test_populated_pages_are_there() -> None:
     segment.populate(0, segment.size)
     assert resident() == segment.size
     segment.close()
+
+
+def test_a_reader_can_read_and_never_write(create: Callable[..., Segment]) -> None:
+    segment = create(8192, shareable=True)
+    writer = Segment.attach(os.dup(segment.fileno()))  # before others are to read it
+    other = Segment.attach(segment.reader())
+    assert (writer.protected, other.protected) == (False, True)
+    for mine in (segment, writer):
+        mine.map[:4] = b"mine"
+        assert other.map[:4] == b"mine"
+        mine.map[:4] = bytes(4)
+    with pytest.raises(TypeError):
+        other.map[:4] = b"hers"
+    with pytest.raises(PermissionError):
+        mmap.mmap(other.fileno(), 4096)
+    assert not os.get_inheritable(other.fileno())
+    for one in (writer, other, segment):
+        one.close()
+
+
+def test_what_others_read_cannot_be_opened_anew_to_write() -> None:
+    segment = Segment.create(8192, shareable=True)
+    reader = segment.reader()
+    for number in (reader, segment.fileno()):
+        fd = os.open(f"/proc/self/fd/{number}", os.O_RDWR)
+        with pytest.raises(PermissionError):
+            mmap.mmap(fd, 4096)
+        with pytest.raises(PermissionError):
+            os.pwrite(fd, b"hers", 0)
+        os.close(fd)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(reader, 1033, 1)  # F_ADD_SEALS: it is sealed for good
+    os.close(reader)
+    segment.close()
+
+
+def test_an_ordinary_segment_has_readers_and_can_still_be_mapped_by_others() -> None:
+    segment = Segment.create(8192)
+    reader = Segment.attach(segment.reader())
+    writer = Segment.attach(segment.duplicate())
+    writer.map[:4] = b"mine"
+    assert (reader.protected, reader.map[:4]) == (True, b"mine")
+    for one in (writer, reader, segment):
+        one.close()
+
+
+def test_a_closed_segment_has_no_readers() -> None:
+    segment = Segment.create(8192, shareable=True)
+    segment.close()
+    for descriptor in (segment.reader, segment.duplicate):
+        with pytest.raises(OSError, match="closed"):
+            descriptor()

@@ -18,6 +18,8 @@ class Torch:
             return {"kept": self.kept.numpy().copy()}
         if do == "view":
             return {"view": torch.from_numpy(x)[1:].numpy(), "dlpack": torch.from_dlpack(x)[:1].numpy()}
+        if do == "in place":
+            return {"y": torch.from_numpy(x).add_(1).numpy()}
         if do == "threads":
             return {"within": torch.get_num_threads(), "between": torch.get_num_interop_threads()}
         self.kept = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import pythons
 
 import isopod
 from isopod import Env, ModelError, WorkerCrashed
@@ -14,17 +14,12 @@ from isopod import Env, ModelError, WorkerCrashed
 VERSIONS = [f"3.{minor}" for minor in range(7, 14)]
 
 
-def is_here(version: str) -> bool:
-    return bool(shutil.which(f"python{version}") or list(Path.home().glob(f".pyenv/versions/{version}.*/bin/python")))
-
-
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_child_on_this_python(version: str, models: Path) -> None:
-    if not is_here(version):
-        pytest.skip(f"no Python {version} on PATH or in ~/.pyenv/versions")
+    pythons.need(version)
     env = Env(requirements=["numpy"], python=version)
     with isopod.load(models / "reports.py:surroundings", env=env) as model:
         assert ".".join(map(str, model()["version"])) == version

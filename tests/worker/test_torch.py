@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import isopod
-from isopod import Env, EnvironmentBuildError
+from isopod import Env, EnvironmentBuildError, WorkerCrashed
 
 
 def load(models: Path, **options: Any) -> isopod.Model:
@@ -40,6 +40,19 @@ def test_torch_keeps_what_it_looks_at(models: Path) -> None:
         assert views["view"].tolist() == array[1:].tolist()
         assert views["dlpack"].tolist() == array[:1].tolist()
         assert (model.stats().bytes_copied_in, model.stats().bytes_copied_out) == copied
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(900)
+def test_torch_that_writes_to_what_another_model_made_is_told_of_and_changes_nothing(models: Path) -> None:
+    """numpy would refuse; Torch warns when it looks at such an array, and is stopped by the kernel when it writes."""
+    with isopod.load(models / "chains.py:Stage") as stage, load(models) as model:
+        y = stage(x=np.zeros((64, 64), np.float32))["y"]
+        with pytest.raises(WorkerCrashed, match=r"(?s)SIGSEGV.*with_torch\.py.*not writable"):
+            model(do="in place", x=y)
+        assert (y == 1).all()
+        assert (model(do="in place", x=y.copy())["y"] == 2).all()
 
 
 @pytest.mark.slow

@@ -10,8 +10,11 @@ from typing import Any
 import files
 import kernel
 import network
+import numpy as np
 import processes
 import wire
+
+from isopod import worker
 
 ATTACKS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     **files.ATTACKS,
@@ -38,6 +41,16 @@ class Attacker:
         if isinstance(outcome, dict):
             return outcome
         return {"outcome": "succeeded" if outcome else "refused", "why": repr(outcome)[:300]}
+
+
+class Neighbour:
+    """Another model. It returns what the attacker is given, and beside it, in the same memory, what is not for it."""
+
+    def __call__(self, marker: str) -> Any:
+        given, secret = worker.empty(4096, np.float64), worker.empty(len(marker), np.uint8)
+        given[...] = np.random.default_rng(1).random(4096)
+        secret[...] = np.frombuffer(marker.encode(), np.uint8)
+        return {"given": given, "secret": secret}
 
 
 def names() -> list[str]:

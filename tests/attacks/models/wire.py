@@ -121,6 +121,34 @@ def discard_an_input(victims: Victims, x: Any) -> bool:
     return True
 
 
+# The same with what another model has returned, in the memory that it writes into: x is one of its outputs here.
+
+
+def punch_a_hole_into_a_neighbours_output(victims: Victims, x: Any) -> bool:
+    return punch_a_hole_into_an_input(victims, x)
+
+
+def write_into_a_neighbours_output(victims: Victims, x: Any) -> bool:
+    return write_into_an_input_by_address(victims, x)
+
+
+def map_a_neighbours_output_again(victims: Victims, x: Any) -> bool:
+    return map_an_input_again(victims, x)
+
+
+def make_a_neighbours_output_writable(victims: Victims, x: Any) -> bool:
+    return make_an_input_writable(victims, x)
+
+
+def discard_a_neighbours_output(victims: Victims, x: Any) -> bool:
+    return discard_an_input(victims, x)
+
+
+def read_a_neighbours_memory(victims: Victims, _: Any) -> bool:
+    """What it has returned to others lies beside what was sent on."""
+    return any(one.map.find(victims["marker"].encode()) >= 0 for one in _link()._segments.values())
+
+
 def change_an_output_afterwards(victims: Victims, x: Any) -> dict[str, Any]:
     """The array that was returned goes on changing, while the application looks at it."""
     out = worker.empty(1 << 16, np.uint8)
@@ -302,7 +330,9 @@ ATTACKS = {
     one.__name__: one
     for one in (
         shrink_a_segment, punch_a_hole_into_an_input, write_into_an_input, write_into_an_input_by_address,
-        map_an_input_again, make_an_input_writable, discard_an_input,
+        map_an_input_again, make_an_input_writable, discard_an_input, punch_a_hole_into_a_neighbours_output,
+        write_into_a_neighbours_output, map_a_neighbours_output_again, make_a_neighbours_output_writable,
+        discard_a_neighbours_output, read_a_neighbours_memory,
         change_an_output_afterwards, booleans_of_other_values, double_answer,
         answer_of_another_call, answer_of_no_call, output_outside_of_its_segment, output_in_memory_of_the_application,
         object_dtype, huge_outputs, flip_headers, flood_the_bell, flood_the_log, frames_of_garbage, millions_of_maps,

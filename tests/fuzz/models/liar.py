@@ -31,7 +31,7 @@ class Liar:
             records.encode(2, call, (1, 2, 3, 0), [tensor], {"values": [[0, "z", {"a": [1, "b"]}]]}),
             records.encode(2, call, (1, 2, 3, 0), [tensor._replace(dtype=42, shape=(3,))]),
             records.encode(2, call, (1, 2, 3, 0), [tensor], flags=records.SPILLED),
-            records.encode(3, call, (1, 2, 3, 0), [], {"error": error, "held": [0]}),
+            records.encode(3, call, (1, 2, 3, 0), [], {"error": error, "held": [0], "copied": 9}),
         ]
         data = bytearray(chance.choice(honest))
         for _ in range(chance.randrange(0, 4)):
