@@ -56,7 +56,7 @@ def run(python: str, code: str, arguments: list[str]) -> str:
 
 
 def test_syntax(python: str) -> None:
-    run(python, COMPILE, [str(path) for path in CHILD_FILES])
+    assert run(python, COMPILE, [str(path) for path in CHILD_FILES]) == ""  # no warning of the compiler's either
 
 
 def test_standard_library(python: str) -> None:

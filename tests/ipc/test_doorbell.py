@@ -127,9 +127,16 @@ def test_no_name_is_left(bells: Bells) -> None:
 
 
 def test_closing_twice_is_once() -> None:
+    """The second one must not close what has the same number by then."""
     bell = ParentDoorbell()
+    number = bell.fd
     bell.close()
-    bell.close()
+    other = os.dup2(0, number)
+    try:
+        bell.close()
+        assert os.fstat(other).st_mode == os.fstat(0).st_mode
+    finally:
+        os.close(other)
 
 
 def test_a_fork_hears_and_rings() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 import tracemalloc
 from typing import Any, cast
@@ -39,8 +38,7 @@ def test_what_is_encoded_comes_back(
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_record_or_a_protocol_error(data: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        record.decode(data)
+    check_sound_or_refused(data)
 
 
 @given(KINDS, TENSORS, EXTRAS, st.data())
@@ -50,9 +48,12 @@ def test_damaged_records_are_a_record_or_a_protocol_error(
     damaged = bytearray(record.encode(kind, 7, (1, 2, 3, 4), tensors, extra))
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    cut = bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    check_sound_or_refused(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+
+
+def check_sound_or_refused(data: bytes) -> None:
     try:
-        decoded = record.decode(cut)
+        decoded = record.decode(data)
     except ProtocolError:
         return
     assert all(dim >= 0 for item in decoded.tensors for dim in item.shape)
