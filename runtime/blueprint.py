@@ -14,8 +14,8 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc.errors import SpecError
 from isopod.runtime.control import LoadOrder
-from isopod.runtime.devices import seen_device, with_device
-from isopod.runtime.environment import Hold, Prepared, Threads, with_threads
+from isopod.runtime.devices import seen_device
+from isopod.runtime.environment import Hold, Prepared, Threads, narrowed, with_threads
 from isopod.runtime.history import Origin
 from isopod.runtime.problems.contract import Contract
 from isopod.runtime.sandbox import Sandbox
@@ -82,7 +82,10 @@ class Blueprint:
         order = LoadOrder(name, target.fields(), arguments, activation, memory_limit, box)
         # not inherited: what is set here, for the threads too, is set all the same
         variables = {**dict.fromkeys(prepared.unset), **with_threads(prepared.variables, threads)}
-        variables = with_device(variables, device)
+        try:
+            variables = {**variables, **narrowed(device, variables, os.environ)}
+        except SpecError as error:
+            raise SpecError(f"model {name!r}: {error}") from None
         holds = tuple(hold for hold in (prepared.hold, pod) if hold is not None)
         origin = Origin.of(prepared)
         return cls(

@@ -5,6 +5,7 @@ The rest of the runtime uses the names below and nothing else of this package. `
 
 from __future__ import annotations
 
+from .devices import narrowed
 from .download import find_or_download
 from .events import BuildEvent, Reporter
 from .hold import Hold
@@ -27,6 +28,7 @@ __all__ = [
     "find_or_download",
     "has_script_block",
     "interpreters",
+    "narrowed",
     "prepare",
     "thread_counts",
     "with_threads",
