@@ -49,7 +49,7 @@ def _joined(side: str, said: TensorSpec, its: TensorSpec) -> TensorSpec:
         )
     else:
         shape = tuple(b if a is None else a for a, b in zip(said.shape, its.shape))
-    return TensorSpec(said.name, said.dtype or its.dtype, shape, said.required)
+    return TensorSpec(said.name, said.dtype or its.dtype, shape, said.required and its.required)
 
 
 def _fits(said: Dim, its: Dim) -> bool:

@@ -69,6 +69,10 @@ class Source:
                 target = self.target if pod is None else pod.target
                 contract = self.contract if pod is None else self._agreed(pod)
                 prepared = prepare(env, on_event=self.on_event)
+                if prepared.hold is not None:
+                    failed.callback(prepared.hold.release)
+                if pod is not None:
+                    pod.check_python(prepared)
             except (SpecError, EnvironmentBuildError) as error:
                 raise type(error)(f"model {self.name!r}: {error}") from error
             drawn = Blueprint.draw(

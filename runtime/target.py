@@ -40,8 +40,9 @@ class Target:
     For ``python``: a callable (``attribute``) in a Python file, or in a module of the model's environment. For the
     others: ``path``, a file or a folder in the framework's own format. ``ops`` are libraries of custom operations,
     loaded before the model; ``options`` are the backend's own. ``inputs`` and ``outputs`` are what a package declares,
-    None where only the model itself can say it. With ``pod``, a package on disk, only ``attribute``, its name, is known
-    yet: the rest is in it, and is read each time that it is loaded.
+    None where only the model itself can say it; ``versions`` are those of the framework that it is for
+    (``pods.semver.bounds``). With ``pod``, a package on disk, only ``attribute``, its name, is known yet: the rest is
+    in it, and is read each time that it is loaded.
     """
 
     attribute: str = ""
@@ -53,6 +54,7 @@ class Target:
     options: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[TensorSpec, ...] | None = None
     outputs: tuple[TensorSpec, ...] | None = None
+    versions: Mapping[str, Any] = field(default_factory=dict)
     pod: Path | None = None
 
     @classmethod
@@ -112,6 +114,7 @@ class Target:
             "options": dict(self.options),
             "inputs": _described(self.inputs),
             "outputs": _described(self.outputs),
+            "versions": dict(self.versions),
         }
 
     def __str__(self) -> str:

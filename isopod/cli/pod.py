@@ -144,6 +144,7 @@ def run_pack(screen: Screen, arguments: argparse.Namespace) -> int:
         env=_env(arguments),
         versions=arguments.versions,
         args={name: _json(name, text) for name, text in map(_pair, arguments.arg)},
+        options={name: _json(name, text) for name, text in map(_pair, arguments.option)},
         code=arguments.code,
         data=arguments.data,
         ops=arguments.op,
@@ -188,7 +189,7 @@ def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise SpecError(f"--arg {name}: {text!r} is not JSON; put text into quotes: {name}='\"{text}\"'") from None
+        raise SpecError(f"{name}: {text!r} is not JSON; put text into quotes: {name}='\"{text}\"'") from None
 
 
 def _arrays(path: str | None) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ examples:
       --test images.npz --expect labels.npz --description 'Handwritten digits'
   isopod pack net.pod net.pt --versions '^2.1' --input image:float32:batch,3,224,224 \\
       --output classes:float32:batch,1000
+  isopod pack rank.pod rank.onnx --requirement 'onnxruntime==1.23.*'
   isopod pack graph.pod model.pb --input x:float32:any --output y:float32:any \\
       --node x=input:0 --node y=out:0 --op my_op.so
 """
@@ -36,8 +37,9 @@ def add(commands: Any) -> None:
     pack = commands.add_parser(
         "pack",
         help="make a pod of a model",
-        description="MODEL is path/to/model.py:Name, a TorchScript file, a frozen graph (.pb) or a SavedModel's "
-        "folder. A NAME:DTYPE:DIMS has sizes, symbols or 'any' as its dimensions; without dimensions it is a scalar.",
+        description="MODEL is path/to/model.py:Name, a model file, or a SavedModel's folder. A NAME:DTYPE:DIMS has "
+        "sizes, symbols or 'any' as its dimensions; without dimensions it is a scalar. What is not given is read from "
+        "the model where it says it, and else seen in the test.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,6 +58,9 @@ def add(commands: Any) -> None:
     pack.add_argument("--data", metavar="PATH", action="append", default=[], help="a file that the model reads")
     pack.add_argument(
         "--arg", metavar="NAME=JSON", action="append", default=[], help="for the class; {data} is the folder"
+    )
+    pack.add_argument(
+        "--option", metavar="NAME=JSON", action="append", default=[], help="of the file's backend, as for load"
     )
     pack.add_argument("--op", metavar="PATH", action="append", default=[], help="a library of custom operations")
     pack.add_argument("--node", metavar="NAME=NODE", action="append", default=[], help="of a frozen graph")

@@ -1,7 +1,8 @@
 """How a model in one framework is loaded and called: one file a framework, against one small contract.
 
 A backend is a module here with a function ``load(order)`` that returns a ``Loaded``. It is imported after the
-environment is active and numpy is there; only it imports its framework. What it raises while loading goes to the
+environment is active and numpy is there; only it imports its framework, whose version it has checked by
+``order.check_version`` before it reads anything of the model. What it raises while loading goes to the
 caller: ``SpecError`` where the caller asked for what cannot be, anything else as the model's own exception.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTupl
 
 from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.ipc.spec import TensorSpec
-from isopod.opeworker import declared, devices
+from isopod.opeworker import declared, devices, versions
 
 if TYPE_CHECKING:  # Python 3.7 has no Protocol
     from typing import Protocol
@@ -66,6 +67,10 @@ class Order(NamedTuple):
                 backend, there = self.target["backend"], ", ".join(known) or "none"
                 raise SpecError(f"the {backend} backend has no option {name!r}; it has {there}")
         return options
+
+    def check_version(self, package: str, version: str) -> None:
+        """Hold the framework that was imported against the versions that the package names. Raises ``SpecError``."""
+        versions.check(package, version, self.target.get("versions") or {})
 
     def refuse_arguments(self) -> None:
         if self.arguments:

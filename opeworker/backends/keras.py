@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -26,9 +26,10 @@ _NAMES = frozenset([*wire.NUMERIC.values(), *wire.EXTENDED.values()])
 def load(order: Order) -> Keras:
     order.refuse_arguments()
     options = order.take_options("imports", "safe_mode")
-    keras = _keras()
+    keras, number = _keras()
+    order.check_version("keras", number)
     on_tensorflow = getattr(keras.backend, "backend", lambda: "tensorflow")() == "tensorflow"
-    version = f"Keras {getattr(keras, '__version__', '')}".strip()
+    version = f"Keras {number}"
     in_session = False
     if on_tensorflow:
         from isopod.opeworker.backends import tensorflow_values
@@ -109,19 +110,33 @@ class Keras:
         return tensorflow_values.to_array(spec.name, value)
 
 
-def _keras() -> Any:
-    """Keras 3 where it is there; else the Keras that is a part of TensorFlow."""
+def _keras() -> Tuple[Any, str]:
+    """Keras 3 where it is there, else the Keras that is a part of TensorFlow; and its version."""
+    _without_unreadable_settings()
+    version = ""
     try:
         import keras
 
-        if int(keras.__version__.partition(".")[0]) >= 3:
-            return keras
+        version = str(keras.__version__)
+        if int(version.partition(".")[0]) >= 3:
+            return keras, version
     except ModuleNotFoundError as error:
         if error.name != "keras":
             raise
     with requires("keras", "tensorflow"):
         from tensorflow import keras as of_tensorflow
-    return of_tensorflow
+    return of_tensorflow, version or str(of_tensorflow.__version__)  # the name is not in it where it has a package
+
+
+def _without_unreadable_settings() -> None:
+    """Keras does not load where its user's settings are there and may not be read, as in a strict sandbox."""
+    try:
+        with open(os.path.join(os.path.expanduser("~"), ".keras", "keras.json"), "rb"):
+            pass
+    except FileNotFoundError:
+        pass
+    except OSError:
+        os.environ.setdefault("KERAS_HOME", os.path.join(os.devnull, "keras"))  # where nothing can be
 
 
 def _names(model: Any, side: str) -> List[str]:

@@ -3,7 +3,8 @@
 Inputs are read where they lie, whatever their alignment. Outputs whose shapes follow from the model and the call's
 inputs are computed straight into the outbox, and cross without a copy; others, and text, are copied once. An output's
 shape may turn out to be another one than the model says: then this call is computed again, and from then on outputs of
-this model are copied. https://onnxruntime.ai/docs/api/python/api_summary.html
+this model are copied. An output that is a list of maps, as converters of classifiers make one (ZipMap), crosses as
+plain values, its keys as text, and is refused where there are too many of them. https://onnxruntime.ai/docs/api/python/api_summary.html
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from isopod.ipc import layout
 from isopod.ipc import tensor as wire
 from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.opeworker import context, devices
 from isopod.opeworker.backends import Order, requires
+from isopod.opeworker.failure import BadValue
 from isopod.opeworker.ops import Ops
 
 with requires("onnxruntime"):
@@ -34,6 +37,7 @@ _DTYPES = {
 }  # fmt: skip
 _NUMBERS = {"bfloat16": 16, "float8_e4m3fn": 17, "float8_e4m3fnuz": 18, "float8_e5m2": 19, "float8_e5m2fnuz": 20}
 _OPTIONS = ("providers",)
+_NUMBER = 14  # bytes of one in a map, with what stands before it and its key (``ipc.plain``)
 _NEWER = re.compile(
     r"[Uu]nsupported model IR version: \d+, max supported IR version: \d+|Opset \d+ is under development|"
     r"Current official support for domain \S+ is till opset \d+"
@@ -43,6 +47,7 @@ _UNKNOWN = re.compile(r"(\S+) is not a registered function/op|No Op registered f
 
 
 def load(order: Order) -> Onnx:
+    order.check_version("onnxruntime", onnxruntime.__version__)
     options = order.take_options(*_OPTIONS)
     order.refuse_arguments()
     settings = onnxruntime.SessionOptions()
@@ -98,7 +103,8 @@ class Onnx:
 
     def _plain(self, inputs: Dict[str, Any]) -> Dict[str, Any]:
         values = {name: np.asarray(value) for name, value in inputs.items()}
-        return dict(zip(self._names, self._session.run(self._names, values)))
+        returned = self._session.run(self._names, values)
+        return {name: _plain(name, value) for name, value in zip(self._names, returned)}
 
     def _output_shapes(self, inputs: Dict[str, Any]) -> Optional[List[Tuple[int, ...]]]:
         """The outputs' shapes, as far as those of the inputs say them; None where a symbol stays open."""
@@ -129,6 +135,21 @@ class Onnx:
             _bind(binding.bind_output, spec.name, array)
         self._session.run_with_iobinding(binding)
         return outputs
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Maps with keys that can be sent; anything else as it is. Raises ``BadValue`` for too many of them."""
+    maps = value if isinstance(value, list) else [value]
+    if not maps or not all(isinstance(one, dict) for one in maps):
+        return value
+    plain = [{str(key): one[key] for key in one} for one in maps]
+    if sum(len(key.encode()) + _NUMBER for one in plain for key in one) > layout.MAX_PLAIN:
+        reason = (
+            f"{name} is a list of {len(maps)} maps, too many for values that are sent one by one; call it with fewer "
+            "rows, or convert the model without ZipMap (options={'zipmap': False} of skl2onnx) for an array"
+        )
+        raise BadValue(SpecError(reason), "output")
+    return plain if isinstance(value, list) else plain[0]
 
 
 def _is_numeric(value: Any) -> bool:

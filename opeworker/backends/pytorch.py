@@ -27,6 +27,7 @@ with requires("torch"):
 
 
 def load(order: Order) -> Any:
+    order.check_version("torch", torch.__version__)
     order.take_options()
     device = prepare(order)
     if not order.target.get("path"):
@@ -105,6 +106,8 @@ class Program:
 def _program(path: str) -> Any:
     try:
         return torch.export.load(path)
+    except OSError:
+        raise  # of the machine, not of the file: a strict sandbox without scratch, where it unpacks the file
     except Exception as error:  # goes to the caller of load(), with what is known beyond Torch's words
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SpecError(

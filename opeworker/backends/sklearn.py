@@ -13,6 +13,7 @@ by the option ``trusted``. https://scikit-learn.org/stable/model_persistence.htm
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from typing import Any, Dict, List, Optional, Sequence
 
@@ -29,9 +30,13 @@ with requires("scikit-learn", "sklearn"):
 
 _MOST_COLUMNS = 64  # more named columns than this come as X alone
 _ROWS = "rows"
+# A text and the next one, with what pickle puts between them (the length, places in its memory).
+_WROTE = re.compile(rb"_sklearn_version[^\d]{1,12}?(\d+\.\d+[\w.]*)", re.DOTALL)
+_SEARCHED = 256 << 20  # bytes
 
 
 def load(order: Order) -> Estimator:
+    order.check_version("scikit-learn", sklearn.__version__)
     options = order.take_options("methods", "trusted")
     order.refuse_arguments()
     if order.ops:
@@ -102,11 +107,26 @@ def _read(path: str, trusted: Any) -> Any:
         with open(path, "rb") as file:
             return _from_pickle(file, path)
     except (EOFError, pickle.UnpicklingError, ValueError, KeyError, IndexError) as error:
-        reason = str(error) or type(error).__name__
-        raise SpecError(
-            f"{path} cannot be read by scikit-learn {sklearn.__version__}: {reason}. It was cut short, or written by a "
-            "version that this one does not understand"
-        ) from error
+        raise SpecError(_explained(path, error, _version_in(path))) from error
+    except (AttributeError, ImportError, TypeError) as error:
+        wrote = _version_in(path)
+        if wrote in ("", sklearn.__version__):
+            raise  # what is missing is the model's own: its traceback says most
+        raise SpecError(_explained(path, error, wrote)) from error
+
+
+def _version_in(path: str) -> str:
+    """The scikit-learn that wrote a pickle, as each estimator in it says; empty where that is not seen (compressed)."""
+    with open(path, "rb") as file:
+        found = _WROTE.search(file.read(_SEARCHED))
+    return found[1].decode() if found else ""
+
+
+def _explained(path: str, error: Exception, wrote: str) -> str:
+    reason = f"{path} cannot be read by scikit-learn {sklearn.__version__}: {str(error) or type(error).__name__}"
+    if wrote in ("", sklearn.__version__):
+        return f"{reason}. It was cut short, or written by a version that this one does not understand"
+    return f"{reason}. It was written by scikit-learn {wrote}: load it in an environment with that one"
 
 
 def _from_pickle(file: Any, path: str) -> Any:

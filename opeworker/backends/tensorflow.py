@@ -22,6 +22,7 @@ with requires("tensorflow"):
 
 
 def load(order: Order) -> Any:
+    order.check_version("tensorflow", tf.__version__)
     order.refuse_arguments()
     saved_model = os.path.isdir(order.path)
     known = ("signature", "tags") if saved_model else ("node_name_mapping", "init_op_names")

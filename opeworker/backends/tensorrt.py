@@ -31,6 +31,7 @@ _EXTENDED = {name: code for code, name in wire.EXTENDED.items()}
 
 
 def load(order: Order) -> Engine:
+    order.check_version("tensorrt", tensorrt.__version__)
     order.take_options()
     order.refuse_arguments()
     if order.device == "cpu":

@@ -24,6 +24,7 @@ _DICT = "Dict["
 
 
 def load(order: Order) -> TorchScript:
+    order.check_version("torch", torch.__version__)
     order.take_options()
     order.refuse_arguments()
     device = prepare(order)

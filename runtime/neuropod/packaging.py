@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime.environment import Env
-from isopod.runtime.pods import layout, specs
+from isopod.runtime.pods import layout, semver, specs
 from isopod.runtime.pods.draft import Draft, drafted
 from isopod.runtime.pods.examples import Example
 from isopod.runtime.pods.packing import finish
@@ -51,7 +51,7 @@ def packaged(
     With ``test_input_data`` the package is loaded and called, in a worker of its own, before it has its name; text that
     it gives must be as in ``test_expected_out``, and numbers close. ``persist_test_data`` keeps both in the package:
     as an example of ours, not as a pickle. ``env`` is where it is tried: by default the caller's environment, if that
-    has the framework, else the package's own.
+    has the framework in a version of the range, else the package's own.
 
     Raises an error that is both ``ValueError`` and ``RuntimeError`` for what cannot be packaged, and for a trial that
     fails; then nothing is left behind.
@@ -74,9 +74,10 @@ def packaged(
             expected = None if test_expected_out is None else _arrays(test_expected_out)
             shown["test"] = Example(_arrays(test_input_data), expected, "made when it was packaged")
         method = zipfile.ZIP_DEFLATED if zip_compression else zipfile.ZIP_STORED
+        where = env or _trial_env(platform, platform_version_semver)
         with raised_as_theirs(all_errors=True):
             finish(
-                draft, shown, as_zip=package_as_zip, compression=method, env=env or _trial_env(platform),
+                draft, shown, as_zip=package_as_zip, compression=method, env=where,
                 keep=persist_test_data, check_expected=False,
             )  # fmt: skip
 
@@ -89,9 +90,11 @@ def one_of(**given: Any) -> str:
     return said[0]
 
 
-def _trial_env(platform: str) -> Env | None:
+def _trial_env(platform: str, versions: str) -> Env | None:
     framework = _FRAMEWORKS.get(platform)
-    return Env.current() if framework is not None and importlib.util.find_spec(framework) is not None else None
+    # by the installed metadata: to import a framework here for its version would take seconds
+    installed = metadata.packages_distributions().get(framework, ()) if framework is not None else ()
+    return Env.current() if any(semver.satisfies(metadata.version(name), versions) for name in installed) else None
 
 
 def _arrays(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ _OWN: Mapping[str, tuple[tuple[str, type], ...]] = {
     layout.PYTHON: (("entrypoint_package", str), ("entrypoint", str)),
     layout.TENSORFLOW: (("node_name_mapping", dict), ("init_op_names", list)),
     layout.TORCH: (),
+    **dict.fromkeys(layout.OF_FILES, (("model", str),)),
 }
 
 
@@ -59,8 +60,9 @@ def read(contents: Contents) -> Config:
         semver.alternatives(versions)
     except SpecError as error:
         raise SpecError(f"{where}: platform_version_semver: {error}") from None
-    # missing inputs are accepted, as ever: what a model does without one is its own affair
-    inputs = specs.read(document.get("input_spec"), f"{where}: input_spec", required=False)
+    # Neuropod accepts missing inputs: what a model does without one is its own affair; models of our platforms say it
+    required = platform in layout.OF_FILES
+    inputs = specs.read(document.get("input_spec"), f"{where}: input_spec", required=required)
     outputs = specs.read(document.get("output_spec"), f"{where}: output_spec")
     return Config(
         name,
@@ -97,8 +99,9 @@ def _devices(given: object, inputs: tuple[TensorSpec, ...], where: str) -> dict[
 def _own(contents: Contents, platform: str) -> dict[str, Any]:
     fields = _OWN[platform]
     if layout.PLATFORM_CONFIG not in contents.sizes:
-        if platform == layout.PYTHON:
-            raise SpecError(f"{contents.place} has no {layout.PLATFORM_CONFIG}, which names its entry point")
+        if _must_say(platform):
+            what = "entry point" if platform == layout.PYTHON else "model's file"
+            raise SpecError(f"{contents.place} has no {layout.PLATFORM_CONFIG}, which names its {what}")
         return {}
     where = f"{contents.place}: {layout.PLATFORM_CONFIG}"
     document = parse_json(read_text(contents, layout.PLATFORM_CONFIG), where)
@@ -106,7 +109,7 @@ def _own(contents: Contents, platform: str) -> dict[str, Any]:
         raise SpecError(f"{where} is not an object")
     for field, kind in fields:
         value = document.get(field)
-        if value is None and platform != layout.PYTHON:
+        if value is None and not _must_say(platform):
             continue
         texts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
         if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts):
@@ -114,7 +117,27 @@ def _own(contents: Contents, platform: str) -> dict[str, Any]:
     own = {field: document[field] for field, _ in fields if document.get(field) is not None}
     if platform == layout.PYTHON:
         _check_entry(own, where, contents)
+    if platform in layout.OF_FILES:
+        own["options"] = _options(document, own["model"], where, contents)
     return own
+
+
+def _must_say(platform: str) -> bool:
+    return platform == layout.PYTHON or platform in layout.OF_FILES
+
+
+def _options(document: Mapping[str, Any], model: str, where: str, contents: Contents) -> dict[str, Any]:
+    """The backend's, which checks them; and that the model and the files that ``imports`` names are of the pod."""
+    options = document.get("options", {})
+    if not isinstance(options, dict):
+        raise SpecError(f"{where}: options is {options!r:.60}, not an object")
+    imports = options.get("imports", [])
+    if not isinstance(imports, list):
+        raise SpecError(f"{where}: imports is {imports!r:.60}, not a list of files in {layout.CODE}/")
+    for folder, name in ((layout.DATA, model), *((layout.CODE, name) for name in imports)):
+        if not isinstance(name, str) or f"{folder}/{name}" not in contents.sizes:
+            raise SpecError(f"{where}: {name!r:.60} is no file in {folder}/")
+    return options
 
 
 def _check_entry(own: Mapping[str, str], where: str, contents: Contents) -> None:

@@ -52,16 +52,53 @@ _SERIES: dict[str, tuple[str, tuple[Series, ...]]] = {
             Series("1.0", ">=3.7,<3.9", ("numpy<2",)),
         ),
     ),
+    layout.PYTORCH: (
+        "torch",
+        (
+            Series("2.6", ">=3.10,<3.14"),
+            Series("2.2", ">=3.8,<3.13"),
+            Series("2.1", ">=3.8,<3.12", ("numpy<2",)),
+        ),
+    ),
+    layout.KERAS: (
+        "keras",
+        (
+            Series("3.0", ">=3.10,<3.14", ("tensorflow>=2.16",)),
+            Series("2.13", ">=3.8,<3.12", ("tensorflow<2.16",)),
+            Series("2.8", ">=3.7,<3.11", ("tensorflow<2.13", "protobuf<3.21", "numpy<2")),
+        ),
+    ),
+    layout.ONNX: (
+        "onnxruntime",
+        (
+            Series("1.20", ">=3.10,<3.14"),
+            Series("1.17", ">=3.8,<3.13", ("numpy<2",)),
+            Series("1.15", ">=3.8,<3.12", ("numpy<2",)),
+            Series("1.8", ">=3.7,<3.10", ("protobuf<3.21", "numpy<2")),
+        ),
+    ),
+    layout.SKLEARN: (
+        "scikit-learn",
+        (
+            Series("1.7", ">=3.10,<3.14"),
+            Series("1.5", ">=3.9,<3.13"),
+            Series("1.3", ">=3.9,<3.13", ("numpy<2",)),
+            Series("1.1", ">=3.8,<3.12", ("numpy<2",)),
+            Series("0.22", ">=3.7,<3.9", ("numpy<1.24",)),
+        ),
+    ),
 }
 
 
-def environment(platform: str, version_range: str) -> Env:
-    """The environment for a platform and a range of its versions.
+def environment(platform: str, version_range: str, beside: tuple[str, ...] = ()) -> Env:
+    """The environment for a platform and a range of its versions, with what the model's file needs ``beside``.
 
     Raises ``SpecError`` for a range that is none, or that no Python of this machine can run.
     """
     if platform == layout.PYTHON:
         return _python(version_range)
+    if platform not in _SERIES:
+        raise SpecError(f"a {platform} model runs on the versions that it was built with: give env=isopod.Env([...])")
     package, series = _SERIES[platform]
     allowed = semver.alternatives(version_range)
     ends = ("9999", *(one.first for one in series[:-1]))
@@ -76,7 +113,7 @@ def environment(platform: str, version_range: str) -> Env:
                 tried.append(f"{package} {one.first} and later runs on Python {one.python}")
                 continue
             within = SpecifierSet(f">={one.first}" + ("" if end == "9999" else f",<{end}")) & specifiers
-            return Env([f"{package}{within}", *one.beside], python=one.python, from_source=one.from_source)
+            return Env([f"{package}{within}", *one.beside, *beside], python=one.python, from_source=one.from_source)
     reason = f": {'; '.join(tried)}, which this machine has none of" if tried else " has wheels for a Python since 3.7"
     raise SpecError(f"no {package} in {version_range!r}{reason}. Give an environment: env=isopod.Env([...])")
 

@@ -1,4 +1,7 @@
-"""Where what lies in a pod: Neuropod's layout, which existing packages have, and our own few files beside it.
+"""Where what lies in a pod: Neuropod's layout, which existing packages have, and what is ours beside it.
+
+Ours are a few files, and platforms that Neuropod does not know, whose models are one file of a framework: it refuses a
+package of them by the name of its platform.
 
 ::
 
@@ -9,7 +12,7 @@
     pylock.toml            ours: what its environment installs
     examples/NAME.json     ours: inputs and what they give, the arrays in NAME.npz beside it
     0/config.json          what the platform itself wants to know
-    0/data/                the model: model.pb, savedmodel/, model.pt, or files of a Python model
+    0/data/                the model: model.pb, savedmodel/, model.pt, model.onnx …, or files of a Python model
     0/ops/                 libraries of custom operations
     0/code/                Python code
     0/requirements.lock    name==version lines
@@ -38,6 +41,13 @@ TORCHSCRIPT = "0/data/model.pt"
 PYTHON = "python"
 TENSORFLOW = "tensorflow"
 TORCH = "torchscript"
-PLATFORMS = (PYTHON, TENSORFLOW, TORCH)
+ONNX = "onnx"
+SKLEARN = "sklearn"
+KERAS = "keras"
+PYTORCH = "pytorch"  # a program of torch.export: Neuropod's eager PyTorch is of the platform python
+TENSORRT = "tensorrt"
+# ours: each has its backend's name, and a file in DATA that the platform's own config names, with options
+OF_FILES = (ONNX, SKLEARN, KERAS, PYTORCH, TENSORRT)
+PLATFORMS = (PYTHON, TENSORFLOW, TORCH, *OF_FILES)
 
 SUFFIXES = (".zip", ".pod")

@@ -18,13 +18,12 @@ from isopod.runtime.environment import Env, find_interpreter, has_script_block, 
 from isopod.runtime.environment.locking import lock
 from isopod.runtime.target import Target
 
-from . import config, examples, layout, section, specs, trial
+from . import config, examples, layout, models, section, specs, trial
 from .contents import Folder
 from .draft import Draft, drafted
 from .examples import Example
 from .section import Section
 
-_TORCH_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript")
 _ENTRY = "isopod_entry"
 _SOURCE = '''\
 """Made by isopod.pack: makes the model, for whoever opens this package."""
@@ -62,6 +61,7 @@ def pack(
     env: Env | None = None,
     versions: str = "*",
     args: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     code: Sequence[str | os.PathLike[str]] = (),
     data: Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]] = (),
     ops: Sequence[str | os.PathLike[str]] = (),
@@ -79,17 +79,19 @@ def pack(
 ) -> Path:
     """Pack a model into one file that ``load`` takes, here and elsewhere. Returns its path.
 
-    ``model`` is ``"digits.py:Digits"`` (a class or function), a TorchScript file, a frozen graph (``.pb``) or the
-    folder of a SavedModel. ``place`` must not exist; ``as_zip=False`` makes a folder.
+    ``model`` is ``"digits.py:Digits"`` (a class or function), or a model file or folder of any format that ``load``
+    knows. ``place`` must not exist; ``as_zip=False`` makes a folder.
 
     ``inputs`` and ``outputs`` are ``TensorSpec`` or dicts with name, dtype and shape; those that are not given are
-    taken from the test's values, with any size. ``env`` is what it runs in: it is locked now, and the lock goes into
-    the pod. Without it a Python file's own (PEP 723) counts; a framework's file runs in the newest version of the
-    framework that ``versions`` allows, a range as npm writes it (``"^2.1"``).
+    read from the model, in a worker, where its format says them, and else taken from the test's values, with any size.
+    ``env`` is what it runs in: it is locked now, and the lock goes into the pod. Without it a Python file's own
+    (PEP 723) counts; a framework's file runs in the newest version of the framework that ``versions`` allows, a range
+    as npm writes it (``"^2.1"``), which a caller's own environment is held against, too.
 
     For Python: ``code`` are files and folders beside the model's file, ``data`` files that it reads, by the names that
     they get, and ``args`` are given to the class, with ``{data}`` in a text for the folder of the data. ``ops`` are
     libraries of custom operations. For a frozen graph: ``node_names`` from input or output to node, and ``init_ops``.
+    For other files ``options`` are those of ``load``; ``data`` are weights beside an ONNX file.
 
     With ``test_inputs`` the pod is loaded in a fresh worker and called before it gets its name; what it gives is held
     against ``test_outputs`` (text must be the same, numbers within ``rtol`` and ``atol``). Both are kept in the pod,
@@ -107,22 +109,30 @@ def pack(
         shown = {"test": Example(test_inputs, test_outputs, "made when it was packed", rtol, atol), **shown}
     elif test_outputs is not None:
         raise SpecError("test_outputs are what test_inputs give: give those, too")
-    takes = _specs(inputs, test_inputs, "inputs")
-    gives = _specs(outputs, test_outputs, "outputs")
     with drafted(target) as draft:
-        kind = _kind(model)
+        kind = models.platform_of(model)
+        beside = _named(data)
+        said = models.Said()
         if kind == layout.PYTHON:
-            source = _add_python(draft, model, args or {}, code, data)
+            if options:
+                raise SpecError("options are for files of a framework; give a class args")
+            source = _add_python(draft, model, args or {}, code, beside)
             env = Env.script(source) if env is None and has_script_block(source) else env
         else:
-            _add_file(draft, Path(model), kind, node_names or {}, init_ops)
-            if args or code or data:
-                raise SpecError("args, code and data are for models in Python; a framework's file has all in it")
+            if args or code:
+                raise SpecError("args and code are for models in Python; a framework's file has all in it")
+            file = models.ModelFile(Path(model), kind, options or {}, node_names or {}, init_ops, beside, ops)
+            file.check_version_is_said(env, versions)
+            file.add_to(draft)
+            if inputs is None or outputs is None:
+                said = file.says(env, versions, test_inputs if outputs is None and test_outputs is None else None)
+        takes = models.joined(inputs, said.inputs, test_inputs, "inputs")
+        gives = models.joined(outputs, said.outputs, test_outputs or said.answer, "outputs")
         label = name or (Target.parse(model).name if kind == layout.PYTHON else Path(model).stem)
         draft.describe(label, kind, takes, gives, versions=versions, ops=ops)
         environment = {} if env is None else lock_into(draft, env, kind)
-        said = Section(environment, limits or {}, {}, metadata or {}, sandbox or {})
-        if text := section.write(said):
+        ours = Section(environment, limits or {}, {}, metadata or {}, sandbox or {})
+        if text := section.write(ours):
             draft.write(layout.SECTION, text)
         finish(draft, shown, as_zip=as_zip)
     return target
@@ -147,9 +157,9 @@ def finish(
         examples.write(draft.folder, name, example)
     says = config.read(Folder(draft.folder))
     for name, example in shown.items():
-        specs.check_values(says.inputs, example.inputs, f"{name}: the inputs")
+        specs.check_values("input", says.inputs, example.inputs, f"example {name!r}: ")
         if check_expected:
-            specs.check_values(says.outputs, example.outputs or {}, f"{name}: the outputs")
+            specs.check_values("output", says.outputs, example.outputs or {}, f"example {name!r}: ")
     draft.seal()
     for ran in trial.run(draft.folder, says, shown, env=env) if shown else ():
         if ran.problem:
@@ -157,51 +167,12 @@ def finish(
     draft.publish(as_zip=as_zip, compression=compression)
 
 
-def _specs(
-    given: Iterable[TensorSpec | Mapping[str, Any]] | None, values: Mapping[str, Any] | None, what: str
-) -> tuple[TensorSpec, ...]:
-    if given is not None:
-        return specs.given(given, what)
-    if values is None:
-        raise SpecError(f"a pod says what it takes and gives: give {what}, or test_{what} that show them")
-    return tuple(specs.of_value(name, value) for name, value in values.items())
-
-
-def _kind(model: str | os.PathLike[str]) -> str:
-    path = Path(model)
-    if path.is_dir() and ((path / "saved_model.pb").is_file() or (path / "saved_model.pbtxt").is_file()):
-        return layout.TENSORFLOW
-    if path.is_file() and path.suffix == ".pb":
-        return layout.TENSORFLOW
-    if path.is_file() and path.suffix in _TORCH_SUFFIXES:
-        return layout.TORCH
-    found = Target.parse(model)  # raises for what is none of it
-    if found.path is not None:
-        raise SpecError(
-            f"a pod has no platform for {found.backend} files; pack a Python class that loads it: "
-            f"pack(…, 'model.py:Name', data=[{os.fspath(model)!r}], env=…)"
-        )
-    if found.file is None:
-        raise SpecError(f"{os.fspath(model)!r} is a module of an environment; name the file: 'path/to/model.py:Name'")
-    return layout.PYTHON
-
-
-def _add_file(draft: Draft, model: Path, kind: str, node_names: Mapping[str, str], init_ops: Sequence[str]) -> None:
-    if kind == layout.TORCH:
-        draft.copy(model, layout.TORCHSCRIPT)
-        return
-    draft.copy(model, layout.SAVED_MODEL if model.is_dir() else layout.FROZEN_GRAPH)
-    draft.write_json(
-        layout.PLATFORM_CONFIG, {"node_name_mapping": dict(node_names), "init_op_names": list(init_ops)}
-    )  # fmt: skip
-
-
 def _add_python(
     draft: Draft,
     model: str | os.PathLike[str],
     args: Mapping[str, Any],
     code: Sequence[str | os.PathLike[str]],
-    data: Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]],
+    data: Mapping[str, str | os.PathLike[str]],
 ) -> Path:
     """The code, and an entry point that makes the model; returns the model's own file."""
     target = Target.parse(model)
@@ -211,8 +182,7 @@ def _add_python(
         raise SpecError(f"{target.file.name} cannot be a module of a package; give it another name")
     for source in (target.file, *map(Path, code)):
         draft.copy(source, f"{layout.CODE}/{Path(source).absolute().name}")
-    named = data if isinstance(data, Mapping) else {Path(source).name: source for source in data}
-    for packaged, file in named.items():
+    for packaged, file in data.items():
         draft.copy(file, f"{layout.DATA}/{packaged}")
     (draft.folder / layout.DATA).mkdir(exist_ok=True, parents=True)
     try:
@@ -233,6 +203,12 @@ def _add_python(
     draft.write(f"{layout.CODE}/__init__.py", "")
     draft.write_json(layout.PLATFORM_CONFIG, {"entrypoint_package": _ENTRY, "entrypoint": "load"})
     return target.file
+
+
+def _named(
+    data: Mapping[str, str | os.PathLike[str]] | Sequence[str | os.PathLike[str]],
+) -> Mapping[str, str | os.PathLike[str]]:
+    return data if isinstance(data, Mapping) else {Path(source).name: source for source in data}
 
 
 def _is_class(target: Target) -> bool:

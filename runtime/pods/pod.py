@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isopod.ipc.errors import SpecError
-from isopod.runtime.environment import Env, Hold
+from isopod.runtime.environment import Env, Hold, Prepared
 from isopod.runtime.target import Target
 
-from . import cache, config, frameworks, layout, manifest
+from . import cache, config, frameworks, layout, manifest, semver
 from .archive import DAMAGE, Archive
 from .config import Config
 from .contents import Contents, Folder
@@ -44,13 +44,34 @@ class Pod:
             options = {**says.own, "code": str(self.folder / layout.CODE), "data": str(self.folder / layout.DATA)}
         elif says.platform == layout.TORCH:
             backend, path, options = "torchscript", self._file(layout.TORCHSCRIPT), {}
-        else:
+        elif says.platform == layout.TENSORFLOW:
             backend, path = "tensorflow", self._file(layout.FROZEN_GRAPH, layout.SAVED_MODEL)
             options = {} if path.is_dir() else dict(says.own)  # a SavedModel's names are those of its signature
-        ops = tuple(self.folder / layout.OPS / name for name in says.ops)
+        else:
+            backend, path = says.platform, self.folder / layout.DATA / says.own["model"]
+            options = dict(says.own["options"])
+            if "imports" in options:
+                options["imports"] = [str(self.folder / layout.CODE / name) for name in options["imports"]]
         return Target(
-            backend=backend, path=path, ops=ops, options=options, inputs=says.inputs, outputs=says.outputs,
-        )  # fmt: skip
+            backend=backend,
+            path=path,
+            ops=tuple(self.folder / layout.OPS / name for name in says.ops),
+            options=options,
+            inputs=says.inputs,
+            outputs=says.outputs,
+            versions={} if says.platform == layout.PYTHON else semver.bounds(says.versions),
+        )
+
+    def check_python(self, prepared: Prepared) -> None:
+        """A Python package's versions are its interpreter's, and that is known before a worker runs; a framework's are
+        checked there (``Target.versions``). Raises ``SpecError``.
+        """
+        found = ".".join(map(str, prepared.version))
+        if self.config.platform == layout.PYTHON and not semver.satisfies(found, self.config.versions):
+            raise SpecError(
+                f"the package is for Python {self.config.versions}, and {prepared.prefix} has {found}: give an "
+                "environment with a Python of that range, or pack the model anew with a wider range"
+            )
 
     @property
     def env(self) -> Env:
@@ -62,7 +83,8 @@ class Pod:
         requirements = self.folder / layout.REQUIREMENTS
         if self.config.platform == layout.PYTHON and requirements.is_file():
             return Env.from_file(requirements, python=frameworks.python_request(self.config.versions))
-        return frameworks.environment(self.config.platform, self.config.versions)
+        skops = str(self.config.own.get("model", "")).endswith(".skops")
+        return frameworks.environment(self.config.platform, self.config.versions, ("skops",) if skops else ())
 
     def release(self) -> None:
         """Nobody uses its files any more. Twice is once."""

@@ -56,6 +56,14 @@ def _short(version: str, operator: str) -> str:
     return re.sub(r"(\.0)+$", "", version)
 
 
+def bounds(text: str) -> dict[str, object]:
+    """The range as a worker holds its framework against it (``opeworker.versions``); empty for any version."""
+    found = alternatives(text)
+    if not all(str(one) for one in found):
+        return {}
+    return {"text": text, "any_of": [[[part.operator, part.version] for part in one] for one in found]}
+
+
 def satisfies(version: str, text: str) -> bool:
     """Whether a version is in a range. Raises ``SpecError`` for a range that is none."""
     return any(one.contains(version, prereleases=True) for one in alternatives(text))

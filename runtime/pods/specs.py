@@ -14,6 +14,7 @@ import numpy as np
 from isopod.ipc import tensor
 from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import Dim, TensorSpec
+from isopod.runtime.problems.check import Check
 
 TEXT = "text"
 _STRING = "string"
@@ -72,7 +73,8 @@ def dtype_name(dtype: Any) -> str:
 def of_value(name: str, value: Any) -> TensorSpec:
     """What can be said of an input or output from one value of it: its dtype, and its rank with any size."""
     array = np.asarray(value)
-    # of objects only text can cross; what else is in an array of them is refused when it is sent
+    if array.dtype.kind == "O" and not all(isinstance(item, (str, bytes)) for item in array.ravel().tolist()):
+        raise SpecError(f"{name!r} is no array of numbers or text, and a pod declares only those")
     dtype = TEXT if array.dtype.kind in "UOT" else dtype_name(array.dtype)
     return TensorSpec(name, dtype, (None,) * array.ndim)
 
@@ -101,35 +103,15 @@ def _shape(shape: object, name: str, where: str) -> tuple[Dim, ...]:
     return tuple(shape)
 
 
-def check_values(specs: Sequence[TensorSpec], values: Mapping[str, Any], what: str) -> None:
-    """Hold values against what is declared: names, dtypes, ranks, sizes, symbols. What is missing is no fault.
+def check_values(kind: str, specs: Sequence[TensorSpec], values: Mapping[str, Any], where: str = "") -> None:
+    """Hold inputs or outputs (``kind`` is "input" or "output") against what is declared, as each call of a model is.
 
-    Raises ``SpecError`` that begins with ``what`` and names the value, what was expected, and what came.
+    What is missing is no fault. Raises ``SpecError`` that begins with ``where``.
     """
-    known = {spec.name: spec for spec in specs}
-    symbols: dict[str, tuple[int, str]] = {}
-    for name, value in values.items():
+    known = [spec.name for spec in specs]
+    for name in values:
         if name not in known:
-            raise SpecError(f"{what}: there is no {name!r}; there are {', '.join(known) or 'none'}")
-        spec, array = known[name], np.asarray(value)
-        got = of_value(name, array).dtype
-        if spec.dtype and got != spec.dtype:
-            raise SpecError(f"{what}: {name!r} is {spec.dtype}, and {got} was given")
-        if spec.shape is None:
-            continue
-        if array.ndim != len(spec.shape):
-            raise SpecError(
-                f"{what}: {name!r} has {len(spec.shape)} dimensions {_shown(spec.shape)}, and an array of shape "
-                f"{array.shape} was given"
-            )
-        for dim, size in zip(spec.shape, array.shape, strict=True):
-            if isinstance(dim, str):
-                first, where = symbols.setdefault(dim, (size, name))
-                if first != size:
-                    raise SpecError(f"{what}: {dim!r} is {first} in {where!r}, and {size} in {name!r}")
-            elif dim is not None and dim != size:
-                raise SpecError(f"{what}: {name!r} has the shape {_shown(spec.shape)}, and {array.shape} was given")
-
-
-def _shown(shape: Sequence[Dim]) -> str:
-    return "(" + ", ".join("any" if dim is None else str(dim) for dim in shape) + ")"
+            raise SpecError(f"{where}there is no {kind} {name!r}; there are {', '.join(known) or 'none'}")
+    _, faults = Check(kind, specs).examine(values)
+    if faults:
+        raise SpecError(where + "\n  ".join(faults))

@@ -45,7 +45,7 @@ def run(
             compared = example.outputs is not None
             try:
                 got = model(dict(example.inputs))
-                specs.check_values(says.outputs, got, "the outputs")
+                specs.check_values("output", says.outputs, got)
                 if example.outputs is not None:
                     compare(got, example)
             except IsopodError as error:  # it is what is to be told of this one

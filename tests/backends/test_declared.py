@@ -20,7 +20,7 @@ def test_each_fills_up_what_the_other_leaves_open() -> None:
     declared = [TensorSpec("x", "", ("batch", None)), TensorSpec("mask")]
     assert agreed("input", declared, OWN, any_name=False) == [
         TensorSpec("x", "float32", ("batch", 3)),
-        TensorSpec("mask", "bool", ("rows",)),
+        TensorSpec("mask", "bool", ("rows",), required=False),
     ]
 
 

@@ -18,7 +18,7 @@ NEW, OLD = "scikit-learn 1.9.1", "scikit-learn 1.2.2"
 FILES = [
     ("classifier", "classifier.pkl"), ("forest", "forest.skops"), ("forest", "forest.pkl"), ("scaler", "scaler.joblib"),
     ("scaler", "small_scaler.joblib"), ("columns", "columns.pkl"), ("several", "several.pkl"),
-    ("only_fit", "only_fit.pkl"), ("no_estimator", "no_estimator.pkl"),
+    ("double", "double.pkl"), ("only_fit", "only_fit.pkl"), ("no_estimator", "no_estimator.pkl"),
 ]  # fmt: skip
 X = np.random.default_rng(0).normal(size=(60, 3))
 LABELS = np.where(X.sum(1) > 0, "high", "low")
@@ -100,9 +100,24 @@ def test_what_is_no_estimator_is_told_so(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_pickle_of_another_version_fails_with_both_in_sight(folder: Path) -> None:
-    with pytest.raises((isopod.SpecError, isopod.ModelError)) as caught:
-        load(folder, "forest.pkl", OLD)
-    assert "forest.pkl" in str(caught.value)
+    write(folder, "sklearn", OLD, [("forest", "old_forest.pkl"), ("forest", "old_forest.joblib")])
+    for name, written, read in (
+        ("forest.pkl", "1.9.1", OLD), ("old_forest.pkl", "1.2.2", NEW), ("old_forest.joblib", "1.2.2", NEW),
+    ):  # fmt: skip
+        told = rf"{name} cannot be read by {read}: .*written by scikit-learn {written}: load it in an environment"
+        with pytest.raises(isopod.SpecError, match=rf"(?s){told}"):
+            load(folder, name, read)
+    with load(folder, "old_forest.pkl", OLD) as model:
+        assert (model(X=X)["predict"] == LABELS).mean() > 0.9
+
+
+def test_a_pickle_of_another_version_that_can_be_read_all_the_same_is_warned_of(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with load(folder, "double.pkl", OLD) as model:
+        np.testing.assert_allclose(model(X=X)["predict"], X * 2 + 1)
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert "LinearRegression from version 1.9.1 when using version 1.2.2" in said
 
 
 def test_a_gpu_is_not_for_it(folder: Path) -> None:

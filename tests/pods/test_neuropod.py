@@ -61,10 +61,13 @@ def test_addition(code: Path, tmp_path: Path, pod_home: Path, as_zip: bool) -> N
 @pytest.mark.parametrize(
     ("inputs", "match"),
     [
-        ({"x": X, "bogus": X}, "there is no 'bogus'; there are x, y"),
-        ({"x": X[None], "y": X}, r"'x' has 1 dimensions \(batch_size\), and an array of shape \(1, 5\)"),
-        ({"x": X, "y": X[:2]}, "'batch_size' is 5 in 'x', and 2 in 'y'"),
-        ({"x": X.astype(np.float64), "y": X}, "'x' is float32, and float64 was given"),
+        ({"x": X, "bogus": X}, "has no input 'bogus'; it takes x, y"),
+        (
+            {"x": X[None], "y": X},
+            r"'x' is float32 \(1, 5\); expected float32 \(batch_size,\): it has 2 dimensions, not 1",
+        ),
+        ({"x": X, "y": X[:2]}, "dimension 0 is 2, but batch_size is 5 by input 'x'"),
+        ({"x": X.astype(np.float64), "y": X}, "'x' is float64 .*expected float32"),
         ({"x": X}, "missing 1 required positional argument"),  # accepted by the package, refused by the model
     ],
 )
@@ -81,7 +84,7 @@ def test_inputs_that_do_not_fit(code: Path, tmp_path: Path, pod_home: Path, inpu
     [
         ({"test_expected_out": {"out": X}}, ValueError, "'out' is not what was expected"),
         ({"test_expected_out": {"other": X}}, ValueError, "the model gave no 'other'"),
-        ({"test_input_data": {"bogus": X}}, ValueError, "there is no 'bogus'"),
+        ({"test_input_data": {"bogus": X}}, ValueError, "there is no input 'bogus'; there are x, y"),
         ({"test_input_data": None}, ValueError, "test_expected_out is what test_input_data gives"),
         ({"entrypoint": "missing"}, ValueError, "addition_model.missing is not there"),
         ({"entrypoint_package": "missing"}, ValueError, "0/code/missing.py"),
@@ -171,11 +174,25 @@ def test_strings_scalars_and_state(code: Path, tmp_path: Path, pod_home: Path) -
 
 def test_outputs_are_held_against_their_spec(code: Path, tmp_path: Path, pod_home: Path) -> None:
     (code / "addition_model.py").write_text(packages.ADDITION.replace("x + y", "(x + y)[None]"))
-    with pytest.raises(ValueError, match="'out' has 1 dimensions"):
+    with pytest.raises(ValueError, match=r"output 'out' .* it has 2 dimensions, not 1"):
         create(code, tmp_path / "addition")
     place = create(code, tmp_path / "addition", test_input_data=None, test_expected_out=None)
-    with neuropod.load_neuropod(place) as model, pytest.raises(RuntimeError, match="'out' has 1 dimensions"):
+    with (
+        neuropod.load_neuropod(place) as model,
+        pytest.raises(RuntimeError, match=r"output 'out' .* it has 2 dimensions, not 1"),
+    ):
         model.infer({"x": X, "y": X})
+
+
+def test_a_package_is_tried_here_if_here_is_a_framework_of_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    from isopod.runtime.neuropod import packaging
+
+    monkeypatch.setattr("importlib.metadata.packages_distributions", lambda: {"torch": ["torch"], "numpy": ["numpy"]})
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "2.13.0+cpu")
+    assert packaging._trial_env("torchscript", "^2.1") == isopod.Env.current()
+    assert packaging._trial_env("torchscript", "~1.12") is None
+    assert packaging._trial_env("tensorflow", "*") is None
+    assert packaging._trial_env("python", "*") is None
 
 
 def test_the_gpu_that_it_sees(code: Path, tmp_path: Path, pod_home: Path) -> None:

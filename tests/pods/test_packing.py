@@ -97,11 +97,11 @@ def test_the_same_model_gives_the_same_bytes(model: Path, tmp_path: Path) -> Non
         ({"test_outputs": {"y": X[:2]}}, r"'y' has the shape \(4,\), and \(2,\) was expected"),
         ({"test_outputs": {"y": X + 1, "z": X}, "outputs": [{"name": "y", "dtype": "float32", "shape": [None]},
           {"name": "z", "dtype": "float32", "shape": [None]}]}, "the model gave no 'z'; it gave y"),
-        ({"test_outputs": {"y": X.astype(np.int32)}}, "the outputs: 'y' is int32, and float32 was given"),
-        ({"outputs": [{"name": "y", "dtype": "float32", "shape": [5]}]}, r"'y' has the shape \(5\), and \(4,\)"),
-        ({"outputs": [{"name": "y", "dtype": "float32", "shape": []}]}, "'y' has 0 dimensions"),
-        ({"outputs": [{"name": "other", "dtype": "float32", "shape": [4]}]}, "there is no 'y'; there are other"),
-        ({"inputs": [{"name": "x", "dtype": "float64", "shape": []}], "outputs": []}, "'x' is float64, and float32"),
+        ({"test_outputs": {"y": X.astype(np.int32)}}, r"output 'y' is float32 \(4,\); expected int32"),
+        ({"outputs": [{"name": "y", "dtype": "float32", "shape": [5]}]}, "dimension 0 is 4, not 5"),
+        ({"outputs": [{"name": "y", "dtype": "float32", "shape": []}]}, "it has 1 dimensions, not 0"),
+        ({"outputs": [{"name": "other", "dtype": "float32", "shape": [4]}]}, "there is no output 'y'; there are other"),
+        ({"inputs": [{"name": "x", "dtype": "float64", "shape": []}], "outputs": []}, "expected float64 "),
         ({"inputs": [{"name": "x", "dtype": "what", "shape": [None]}]}, "the dtype 'what'"),
         ({"outputs": None}, "give outputs, or test_outputs"),
         ({"test_inputs": None}, "give inputs, or test_inputs"),
@@ -130,16 +130,10 @@ def test_what_is_there_is_never_replaced(model: Path, tmp_path: Path) -> None:
     assert place.read_text() == "mine"
 
 
-def test_files_of_other_frameworks_go_in_as_data(tmp_path: Path) -> None:
-    (tmp_path / "model.joblib").write_bytes(b"\x80\x04.")
-    with pytest.raises(isopod.SpecError, match="no platform for sklearn files; pack a Python class that loads it"):
-        isopod.pack(tmp_path / "x.pod", tmp_path / "model.joblib", test_inputs={"x": X}, test_outputs={"y": X})
-
-
 def test_a_symbol_that_its_test_contradicts(tmp_path: Path) -> None:
     (tmp_path / "f.py").write_text("def f(x, y):\n    return {'z': x}\n")
     spec = [{"name": name, "dtype": "float32", "shape": ["n"]} for name in "xy"]
-    with pytest.raises(isopod.SpecError, match="'n' is 4 in 'x', and 2 in 'y'"):
+    with pytest.raises(isopod.SpecError, match="dimension 0 is 2, but n is 4 by input 'x'"):
         isopod.pack(
             tmp_path / "f.pod", f"{tmp_path / 'f.py'}:f", inputs=spec, outputs=spec[:1],
             test_inputs={"x": X, "y": X[:2]},
