@@ -14,11 +14,12 @@ from backends.environments import environment
 from backends.files import write
 
 import isopod
+from isopod.ipc import layout
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
 
 NEW, OLD = "onnxruntime 1.23", "onnxruntime 1.10"
-KINDS = ["double", "untrue", "words", "bfloat16", "scalar", "newer", "unknown_op", "upper"]
+KINDS = ["double", "untrue", "words", "bfloat16", "scalar", "newer", "unknown_op", "upper", "zipmap"]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,22 @@ def test_text_and_scalars(folder: Path) -> None:
         assert model.inputs[0].shape == ()
         assert model(x=np.float32(3))["y"].tolist() == 3
         assert model.stats().bytes_copied_out == 0
+
+
+def test_maps_cross_as_plain_values_as_long_as_there_are_few(folder: Path) -> None:
+    with load(folder, "zipmap") as model:
+        assert model.outputs == (isopod.TensorSpec("chances"),)
+        x = np.array([[0.25, 0.75], [1, 0]], np.float32)
+        expected = [{"7": 0.25, "9": 0.75}, {"7": 1.0, "9": 0.0}]
+        assert model(x=x)["chances"] == expected
+        with pytest.raises(
+            isopod.ModelError, match=r"chances is a list of 40000 maps.*without ZipMap.*'zipmap': False"
+        ):
+            model(x=np.zeros((40_000, 2), np.float32))
+        assert model(x=x)["chances"] == expected
+        most = layout.MAX_PLAIN // 2 // 15
+        assert model(x=np.zeros((most, 2), np.float32))["chances"][-1] == {"7": 0.0, "9": 0.0}
+        assert model(x=x[:0])["chances"] == []
 
 
 def test_bfloat16_moves_no_byte(folder: Path) -> None:

@@ -52,6 +52,15 @@ def unknown_op():
     return helper.make_graph([node], "g", [value("x", T.FLOAT, ["n"])], [value("y", T.FLOAT, ["n"])])
 
 
+def zipmap():
+    """What converters of classifiers make of the chances: a list with one map a row, from class to number."""
+    node = helper.make_node("ZipMap", ["x"], ["chances"], domain="ai.onnx.ml", classlabels_int64s=[7, 9])
+    number = helper.make_tensor_type_proto(T.FLOAT, None)
+    maps = helper.make_sequence_type_proto(helper.make_map_type_proto(T.INT64, number))
+    chances = onnx.ValueInfoProto(name="chances", type=maps)
+    return helper.make_graph([node], "g", [value("x", T.FLOAT, ["rows", 2])], [chances])
+
+
 def upper():
     node = helper.make_node("StringUpper", ["x"], ["y"], domain="ai.onnx.contrib")
     return helper.make_graph([node], "g", [value("x", T.STRING, ["n"])], [value("y", T.STRING, ["n"])])
@@ -59,7 +68,7 @@ def upper():
 
 def write(kind, path, library=""):
     sets = [helper.make_opsetid("", 99 if kind == "newer" else 13)]
-    sets += [helper.make_opsetid(name, 1) for name in ("my.ops", "ai.onnx.contrib")]
+    sets += [helper.make_opsetid(name, 1) for name in ("my.ops", "ai.onnx.contrib", "ai.onnx.ml")]
     model = helper.make_model(globals()[kind](), opset_imports=sets)
     model.ir_version = 7
     onnx.save(model, path)

@@ -52,6 +52,23 @@ def no_estimator():
     return {"a": 1}
 
 
+class Threads:
+    """A pickle that is an estimator of one line: it predicts how many threads OpenMP and BLAS have."""
+
+    LINE = (
+        "type('Threads', (), {'predict': lambda self, X: __import__('numpy').array(["
+        "max(pool['num_threads'] for pool in __import__('threadpoolctl').threadpool_info() if pool['user_api'] == api) "
+        "for api in ('openmp', 'blas')])})()"
+    )
+
+    def __reduce__(self):
+        return eval, (self.LINE,)
+
+
+def threads():
+    return Threads()
+
+
 def write(kind, path, library=""):
     made = globals()[kind]()
     if path.endswith(".skops"):
