@@ -41,8 +41,9 @@ class Target:
     others: ``path``, a file or a folder in the framework's own format. ``ops`` are libraries of custom operations,
     loaded before the model; ``options`` are the backend's own. ``inputs`` and ``outputs`` are what a package declares,
     None where only the model itself can say it; ``versions`` are those of the framework that it is for
-    (``pods.semver.bounds``). With ``pod``, a package on disk, only ``attribute``, its name, is known yet: the rest is
-    in it, and is read each time that it is loaded.
+    (``pods.semver.bounds``), and ``on_cpu`` the inputs that it wants there even where it runs on a GPU. With ``pod``, a
+    package on disk, only ``attribute``, its name, is known yet: the rest is in it, and is read each time that it is
+    loaded.
     """
 
     attribute: str = ""
@@ -55,6 +56,7 @@ class Target:
     inputs: tuple[TensorSpec, ...] | None = None
     outputs: tuple[TensorSpec, ...] | None = None
     versions: Mapping[str, Any] = field(default_factory=dict)
+    on_cpu: tuple[str, ...] = ()
     pod: Path | None = None
 
     @classmethod
@@ -115,6 +117,7 @@ class Target:
             "inputs": _described(self.inputs),
             "outputs": _described(self.outputs),
             "versions": dict(self.versions),
+            "on_cpu": list(self.on_cpu),
         }
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.opeworker import devices
 from isopod.opeworker.backends import Order, requires
+from isopod.opeworker.threads import set_torch_threads
 
 _NAMES = frozenset([*wire.NUMERIC.values(), *wire.EXTENDED.values()])
 
@@ -37,11 +38,13 @@ def load(order: Order) -> Keras:
         tensorflow_values.prepare(order)
         in_session = not tensorflow_values.EAGER
         version = f"{version} of {tensorflow_values.VERSION}"
-    elif order.ops or order.device.startswith("cuda"):
+    else:
         name = keras.backend.backend()
         if order.ops:
             raise SpecError(f"custom operations are for TensorFlow, and Keras runs on {name} here")
-        raise devices.lacking(order.device, f"Keras on {name}", "what KERAS_BACKEND gives it")
+        if order.device.startswith("cuda"):
+            raise devices.lacking(order.device, f"Keras on {name}", "what KERAS_BACKEND gives it")
+        set_torch_threads(order.threads)
     for path in options.get("imports") or ():
         _import(str(path))
     keywords = {"compile": False}

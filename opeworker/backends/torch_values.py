@@ -8,7 +8,7 @@ numpy does not have, are looked at as integers of their size on the way.
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, FrozenSet, List, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from isopod.opeworker.threads import set_torch_threads
 with requires("torch"):
     import torch
 
+_CPU = torch.device("cpu")
 # What numpy does not have: the name, and the integer that it is looked at as. Older Torches lack some of them.
 _EXTENDED = {
     getattr(torch, name): (code, torch.int16 if name == "bfloat16" else torch.uint8)
@@ -71,8 +72,9 @@ def to_torch(name: str, value: Any, device: torch.device) -> Any:
     return found if device.type == "cpu" else found.to(device, non_blocking=True)
 
 
-def to_torch_all(inputs: Dict[str, Any], device: torch.device) -> Dict[str, Any]:
-    return {name: to_torch(name, value, device) for name, value in inputs.items()}
+def to_torch_all(inputs: Dict[str, Any], device: torch.device, on_cpu: FrozenSet[str] = frozenset()) -> Dict[str, Any]:
+    """All of them on the ``device``, but those that the model wants ``on_cpu`` wherever it runs itself."""
+    return {name: to_torch(name, value, _CPU if name in on_cpu else device) for name, value in inputs.items()}
 
 
 def from_torch(value: Any) -> Any:

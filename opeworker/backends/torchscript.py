@@ -44,6 +44,7 @@ class TorchScript:
     def __init__(self, module: Any, device: Any, order: Order) -> None:
         self._module = module
         self._device = device
+        self._on_cpu = frozenset(order.target.get("on_cpu") or ())
         self.inputs, self._takes_dict = _inputs(module.forward.schema)
         self.open = self._takes_dict
         declared = order.declared("outputs")
@@ -52,7 +53,7 @@ class TorchScript:
 
     def __call__(self, inputs: Dict[str, Any]) -> Any:
         with inference():
-            values = to_torch_all(inputs, self._device)
+            values = to_torch_all(inputs, self._device, self._on_cpu)
             returned = self._module(values) if self._takes_dict else self._module(**values)
             return name_tensors(returned, self._names)
 

@@ -59,6 +59,7 @@ class Pod:
             options=options,
             inputs=says.inputs,
             outputs=says.outputs,
+            on_cpu=tuple(name for name, device in says.devices.items() if device == "CPU"),
             versions={} if says.platform == layout.PYTHON else semver.bounds(says.versions),
         )
 

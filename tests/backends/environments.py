@@ -17,6 +17,12 @@ ENVIRONMENTS = {
     "onnxruntime 1.23": isopod.Env(
         ["onnxruntime==1.23.*", "onnxruntime-extensions", "onnx", "ml_dtypes"], python="3.11", warm=_ONNX
     ),
+    "keras on torch": isopod.Env(
+        ["keras==3.*", "torch==2.13.0+cpu"],
+        python="3.11",
+        warm=["numpy", "torch"],
+        variables={"KERAS_BACKEND": "torch"},
+    ),
     "tensorrt": isopod.Env(["tensorrt>=10", "numpy"], python="3.11", allow_source=True),
     "scikit-learn 1.9.1": isopod.Env(
         ["scikit-learn==1.9.1", "skops", "pandas"], python="3.11", warm=["numpy", "sklearn"]

@@ -116,6 +116,11 @@ def test_a_tensor_lies_where_its_array_lies(version: str) -> None:
             assert model(x=np.ones((4, 4), kind))["same"]
 
 
+def test_an_input_stays_on_the_processor_where_its_package_says_so(version: str) -> None:
+    with isopod.load(WRITERS / "pointers.py:placed_by_torch", env=environment(version)) as model:
+        assert dict(model(a=np.ones(2), b=np.ones(2))) == {"a": "meta", "b": "cpu"}
+
+
 def test_a_program_says_all_of_its_inputs_and_outputs(new: Path) -> None:
     with isopod.load(new / "m.pt2", env=environment(NEW)) as model:
         x, scale = model.inputs

@@ -228,6 +228,15 @@ def test_no_environment_for_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
         frameworks.environment("torchscript", "1.12.1")
 
 
+def test_which_inputs_a_package_wants_on_the_processor(tmp_path: Path) -> None:
+    from isopod.runtime.pods import open_pod
+
+    files = {"config.json": packages.config("torchscript", input_tensor_device={"y": "CPU"}), "0/data/model.pt": b""}
+    target = open_pod(packages.as_folder(files, tmp_path / "pod")).target
+    assert target.on_cpu == ("y",)
+    assert target.fields()["on_cpu"] == ["y"]
+
+
 def test_a_python_package_chooses_its_interpreter(tmp_path: Path) -> None:
     from isopod.runtime.pods import open_pod
 

@@ -15,6 +15,16 @@ def in_torch(x):
     return {"same": tensor.data_ptr() == x.ctypes.data, "aligned": x.ctypes.data % 64 == 0}
 
 
+def placed_by_torch(a, b):
+    """On a device without memory, as if it were a GPU."""
+    import torch
+
+    from isopod.opeworker.backends import torch_values
+
+    placed = torch_values.to_torch_all({"a": a, "b": b}, torch.device("meta"), frozenset(["b"]))
+    return {name: tensor.device.type for name, tensor in placed.items()}
+
+
 def in_tensorflow(x):
     from isopod.opeworker.backends import tensorflow_values
 
