@@ -12,10 +12,12 @@ import pytest
 from backends.environments import environment
 from backends.kinds import KINDS
 from pods import neuropod_packages as packages
+from repository import ROOT
 
 import isopod
 from isopod import neuropod
 from isopod.opeworker import versions
+from isopod.runtime.formats import BACKENDS
 from isopod.runtime.pods import semver
 
 HERE = "{}.{}.{}".format(*sys.version_info[:3])
@@ -69,6 +71,12 @@ def test_a_framework_out_of_range_is_refused_and_one_in_it_is_not(kind: Any, tmp
         else:
             with isopod.load(place, env=environment(kind.env), timeout=120) as model:
                 np.testing.assert_allclose(model({kind.given: X})[kind.returned], X * 2 + 1, rtol=1e-5)
+
+
+def test_each_backend_asks_its_framework_for_its_version() -> None:
+    for backend in set(BACKENDS.values()):
+        source = (ROOT / f"opeworker/backends/{backend}.py").read_text(encoding="utf-8")
+        assert "order.check_version(" in source, backend
 
 
 def test_a_python_out_of_range_is_refused_before_a_worker_starts(

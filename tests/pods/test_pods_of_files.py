@@ -124,6 +124,28 @@ def test_options_and_several_outputs_are_kept(tmp_path: Path, pod_home: Path) ->
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.timeout(900)
+def test_the_command_packs_a_file_with_its_weights_beside(
+    tmp_path: Path, pod_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env = "onnxruntime 1.23"
+    write(tmp_path, "onnx", env, [("external", "net.onnx")])
+    command = ["pack", str(tmp_path / "net.pod"), str(tmp_path / "net.onnx"), "--python", "3.11"]
+    command += ["--requirement", "onnxruntime==1.23.*", "--option", 'providers=["CPUExecutionProvider"]']
+    assert main([*command, "--data", str(tmp_path / "weights.bin")]) == 0
+    assert main(["inspect", str(tmp_path / "net.pod"), "--json", "--test"]) == 0
+    facts = json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))
+    assert facts["platform_config"] == {"model": "model.onnx", "options": {"providers": ["CPUExecutionProvider"]}}
+    assert facts["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 3], "device": "GPU"}]
+    assert facts["files"]["0/data/weights.bin"] == 24
+    for beside in ("net.onnx", "weights.bin"):
+        (tmp_path / beside).unlink()
+    with isopod.load(tmp_path / "net.pod", env=environment(env), timeout=60) as model:
+        assert model(x=X)["y"].tolist() == (X * 2 + 1).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("given", "returned", "match"),
     [

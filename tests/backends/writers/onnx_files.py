@@ -3,9 +3,10 @@
 # mypy: ignore-errors
 # Runs in workers, on Python 3.7 and later.
 
+import numpy as np
 import onnx
 from onnx import TensorProto as T
-from onnx import helper
+from onnx import helper, numpy_helper
 
 
 def value(name, kind, shape):
@@ -17,6 +18,15 @@ def double():
     nodes = [helper.make_node("Mul", ["x", "two"], ["t"]), helper.make_node("Add", ["t", "one"], ["y"])]
     shape = ["batch", 3]
     return helper.make_graph(nodes, "g", [value("x", T.FLOAT, shape)], [value("y", T.FLOAT, shape)], [two, one])
+
+
+def external():
+    """The same, for weights that go into a file beside the model's."""
+    graph = double()
+    for tensor in graph.initializer:
+        number = {"two": 2, "one": 1}[tensor.name]
+        tensor.CopyFrom(numpy_helper.from_array(np.full(3, number, np.float32), tensor.name))
+    return graph
 
 
 def untrue():
@@ -71,5 +81,8 @@ def write(kind, path, library=""):
     sets += [helper.make_opsetid(name, 1) for name in ("my.ops", "ai.onnx.contrib", "ai.onnx.ml")]
     model = helper.make_model(globals()[kind](), opset_imports=sets)
     model.ir_version = 7
-    onnx.save(model, path)
+    if kind == "external":
+        onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    else:
+        onnx.save(model, path)
     return {"version": onnx.__version__}
