@@ -121,7 +121,8 @@ def pack(
         else:
             if args or code:
                 raise SpecError("args and code are for models in Python; a framework's file has all in it")
-            file = models.ModelFile(Path(model), kind, options or {}, node_names or {}, init_ops, beside, ops)
+            path = Path(model).expanduser()
+            file = models.ModelFile(path, kind, options or {}, node_names or {}, init_ops, beside, ops)
             file.check_version_is_said(env, versions)
             file.add_to(draft)
             if inputs is None or outputs is None:
