@@ -38,7 +38,7 @@ def run(control: int, lifeline: int, own: List[str], began: int) -> None:
     code = BROKEN
     try:
         link = Link(control)
-        code = _live(link, laps, own)
+        code = _live(link, laps, own, lifeline)
     except BaseException as error:  # goes to stderr, and from there into the crash report; the parent sees the exit
         failure.excepthook_lines(error)
     stdio.flush()
@@ -46,13 +46,14 @@ def run(control: int, lifeline: int, own: List[str], began: int) -> None:
     os._exit(code)
 
 
-def _live(link: Link, laps: Laps, own: List[str]) -> int:
+def _live(link: Link, laps: Laps, own: List[str], lifeline: int) -> int:
     order = link.connect()
     laps.lap("hello", link.heard_ns)
     hold.name_process(order.fields["name"])
     laps.lap("attach")
     try:
-        done = lock(order.fields, own)
+        done = lock(order.fields, own, lifeline)
+        link.process = os.getpid()  # another one than before, where the model may start processes
     except Unavailable as error:
         return _fail(link, "sandbox", error)
     link.send("guarded", done=done)

@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import psutil
-
 from isopod.ipc.arena import Arena
 from isopod.ipc.errors import ArenaFull, Closed, SpecError, WorkerUnavailable
 from isopod.ipc.segment import Segment
@@ -33,6 +31,7 @@ from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
 from isopod.runtime.stats import Counters, Stats, latency
+from isopod.runtime.wear import memory_of
 
 
 class Deployment:
@@ -213,7 +212,9 @@ class Deployment:
 
     def rss(self) -> int:
         """Resident memory of all workers in bytes, shared memory included."""
-        return sum(_rss(worker.pid) for worker in self.health().workers)
+        fleet = self._fleet
+        sessions = [] if fleet is None or self._closed else fleet.sessions()
+        return sum(int(memory.rss) for session in sessions for memory in memory_of(session.process))
 
     def stats(self) -> Stats:
         """Counters and latencies since the model was loaded. Raises ``Closed`` in a forked copy."""
@@ -305,10 +306,3 @@ def _any_number(_: Segment) -> int:
 
 def _health_of(session: Session) -> WorkerHealth:
     return WorkerHealth(session.replica, session.life.state, session.process.pid, session.life.uptime, session.answered)
-
-
-def _rss(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0

@@ -12,7 +12,7 @@ from isopod.runtime.control import Control
 from isopod.runtime.keeper import Keeper
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.process import WorkerProcess
-from isopod.runtime.sandbox.look import examine
+from isopod.runtime.sandbox.look import examine, moved_to
 from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.sandbox.scratch import Scratch
 
@@ -41,6 +41,8 @@ class Induction:
         Raises ``ProtocolError``, ``OSError``.
         """
         order, sandbox = self._blueprint.order, self._blueprint.sandbox
+        if sandbox.allow_subprocess:
+            self._process.moved(*moved_to(done))
         try:
             self.report = examine(order.name, self._process.pid, sandbox, order.memory_limit, done, order.sandbox)
         except SandboxUnavailable as error:

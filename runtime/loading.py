@@ -137,6 +137,7 @@ def load(
             restart or Restart(), recycle,
         )  # fmt: skip
         box = sandbox_for(found, sandbox)
+        box.check_device(device)
     source = Source(
         label, found, where, dict(args or {}), chosen.memory_limit, min(chosen.load_timeout, FOREVER), box, counts, way,
         on_event, overrides=overrides, device=device, contract=contract,

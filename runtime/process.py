@@ -48,6 +48,7 @@ class WorkerProcess:
     """A worker and our ends of everything that it shares with us. ``pidfd`` is readable once it is dead.
 
     The ends are there first; ``born`` is told which process has the others. ``adopted``: it is no child of ours.
+    ``pid`` is where the model runs: another process than the one that was born, where it may start some (``moved``).
     """
 
     control: socket.socket
@@ -57,7 +58,9 @@ class WorkerProcess:
     lifeline: int  # never written to: its end, with this process, is what the kernel kills the worker's group for
     spawned_ns: int = 0  # when it was asked for, on CLOCK_MONOTONIC, which the worker reads, too
     pid: int = 0
+    group: int = 0  # the process that was born, which leads its group
     pidfd: int = -1
+    first: int = -1  # the process whose end is that of all others, if there are any
     adopted: bool = False
     end_reason: str = field(default="")
     _reaper: Callable[[], tuple[int | None, int]] | None = field(default=None, repr=False)
@@ -65,13 +68,33 @@ class WorkerProcess:
 
     def born(self, pid: int, pidfd: int, reaper: Callable[[], tuple[int | None, int]]) -> None:
         """There is a process. ``reaper`` is what ``reap`` calls."""
-        self.pid, self.pidfd, self._reaper = pid, pidfd, reaper
+        self.pid, self.group, self.pidfd, self._reaper = pid, pid, pidfd, reaper
+
+    def moved(self, first: int, pid: int) -> None:
+        """What was born has forked two processes, and waits for them: the model runs in ``pid``, and all that it starts
+        ends with ``first``. Raises ``OSError`` where they are not its own.
+        """
+        pidfd = os.pidfd_open(first)
+        children = [stat_of(one) for one in (first, pid)]
+        if any(child is None or child.parent != self.group for child in children):
+            os.close(pidfd)
+            raise ProcessLookupError("it named processes that are not its own")
+        self.first, self.pid = pidfd, pid
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the model may start processes of its own, which no group or parent tells of."""
+        return self.first >= 0
 
     def kill(self, reason: str = "") -> None:
         """End it now. The first reason given is the one that is reported."""
         if reason and not self.end_reason:
             self.end_reason = reason
-        self._signal(signal.SIGKILL)
+        if self.may_start:  # what was born ends when all others have; if somebody has stopped it, it goes on
+            self._signal(signal.SIGKILL, first=True)
+            self._signal(signal.SIGCONT)
+        else:
+            self._signal(signal.SIGKILL)
 
     def dump_stacks(self) -> None:
         """Have it write the Python stack of each thread into ``faults``."""
@@ -85,9 +108,9 @@ class WorkerProcess:
                     signal.pidfd_send_signal(self.pidfd, signal.SIGKILL, None, _WHOLE_GROUP)
                     return
                 except OSError as error:
-                    if error.errno != errno.EINVAL or not _is_zombie(self.pid):  # a kernel before 6.9
+                    if error.errno != errno.EINVAL or not _is_zombie(self.group):  # a kernel before 6.9
                         return
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.group, signal.SIGKILL)
 
     def reap(self) -> tuple[int | None, int]:
         """(exit status, peak memory in bytes), after its death.
@@ -100,20 +123,20 @@ class WorkerProcess:
         """Give all descriptors back."""
         with _changing:
             with self._putting_away:
-                pidfd, self.pidfd = self.pidfd, -1
-            self._close(pidfd)
+                pidfds, self.pidfd, self.first = (self.pidfd, self.first), -1, -1
+            self._close(pidfds)
 
     def let_go_after_fork(self) -> None:
         """In a forked copy of the application: what the worker lives by is the original's, and hides its death here."""
         self._putting_away = threading.Lock()  # it may have been held by a thread that there is no copy of
-        pidfd, self.pidfd = self.pidfd, -1
-        self._close(pidfd)
+        pidfds, self.pidfd, self.first = (self.pidfd, self.first), -1, -1
+        self._close(pidfds)
 
-    def _close(self, pidfd: int) -> None:
+    def _close(self, pidfds: tuple[int, int]) -> None:
         _running.discard(self)
         self.control.close()
         self._close_lifeline()
-        for descriptor in (pidfd, self.stdout, self.stderr, self.faults):
+        for descriptor in (*pidfds, self.stdout, self.stderr, self.faults):
             if descriptor >= 0:
                 os.close(descriptor)
         self.stdout = self.stderr = self.faults = -1
@@ -123,11 +146,12 @@ class WorkerProcess:
         if lifeline >= 0:
             os.close(lifeline)
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int, *, first: bool = False) -> None:
         # Once put away, the descriptor's number may be that of another worker's: RACE late kill.
         with self._putting_away, contextlib.suppress(ProcessLookupError):  # it is dead already
-            if self.pidfd >= 0:
-                signal.pidfd_send_signal(self.pidfd, number)
+            pidfd = self.first if first else self.pidfd
+            if pidfd >= 0:
+                signal.pidfd_send_signal(pidfd, number)
 
     def discard(self) -> None:
         """End a process that nobody watches, and put it away."""

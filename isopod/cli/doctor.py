@@ -86,6 +86,10 @@ def examine() -> Iterator[Check]:
     yield _sandbox("strict", "models that are not trusted cannot be locked in here")
     good, what = trial(Sandbox("strict", namespaces="required"))
     yield Check("namespaces", good or None, what, "" if good else "strict does without; a scratch folder is less exact")
+    good, what = trial(Sandbox("strict", allow_subprocess=True))
+    yield Check(
+        "processes in 'strict'", good or None, what, "" if good else "strict models cannot start processes here"
+    )
     yield _uv()
     yield _extra("rich", "progress bars; pip install 'isopod[cli]'")
     yield _extra("matplotlib", "pictures of comparisons; pip install 'isopod[plot]'")

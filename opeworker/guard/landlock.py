@@ -26,7 +26,7 @@ _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _EXECUTE, _MAKE_CHAR, _MAKE_SOCK, _MAKE_BLOCK, _REFER, _TRUNCATE, _IOCTL_DEV = (
     1 << 0, 1 << 6, 1 << 9, 1 << 11, 1 << 13, 1 << 14, 1 << 15,
 )  # fmt: skip
-_OF_A_FILE = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_OF_A_FILE = _WRITE_FILE | _READ_FILE | _TRUNCATE | _EXECUTE
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 _BIND_TCP, _CONNECT_TCP = 1, 2
 _SCOPE_ABSTRACT_UNIX, _SCOPE_SIGNAL = 1, 2
@@ -73,12 +73,12 @@ def restrict(rules: Dict[str, int]) -> str:
     return f"version {known}, {len(rules)} paths"
 
 
-def rules(readable: Iterable[str], scratch: str) -> Dict[str, int]:
-    """Rights by path: those that may be read, /dev/null, and the scratch folder if there is one."""
+def rules(readable: Iterable[str], programs: Iterable[str], writable: Iterable[str]) -> Dict[str, int]:
+    """Rights by path: those that may be read, those that may be executed, too, /dev/null, and folders of its own."""
     found = dict.fromkeys((path for path in readable if path), READ)
+    found.update(dict.fromkeys(programs, READ | _EXECUTE))
     found["/dev/null"] = DEVICE
-    if scratch:
-        found[scratch] = SCRATCH
+    found.update(dict.fromkeys(writable, SCRATCH))
     return found
 
 

@@ -13,7 +13,17 @@ import tempfile
 from typing import Any, Dict, List
 
 from isopod.ipc.errors import ProtocolError
-from isopod.opeworker.guard import capabilities, landlock, limits, namespaces, native, paths, seccomp, selftest
+from isopod.opeworker.guard import (
+    capabilities,
+    landlock,
+    limits,
+    namespaces,
+    native,
+    paths,
+    processes,
+    seccomp,
+    selftest,
+)
 from isopod.opeworker.guard.native import Unavailable
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # <linux/prctl.h>
@@ -25,13 +35,16 @@ _FORM = {
     "scratch": str,
     "scratch_size": int,
     "namespaces": bool,
+    "processes": int,
+    "shared_memory": int,
 }
 
 
-def lock(load: Dict[str, Any], own: List[str]) -> Dict[str, Any]:
+def lock(load: Dict[str, Any], own: List[str], lifeline: int = -1) -> Dict[str, Any]:
     """Apply the sandbox that a load message orders, and tell what was done, by mechanism.
 
-    ``own`` are the folders of our packages. Raises ``Unavailable`` where a mechanism is missing, ``ProtocolError`` for
+    Where the model may start processes, it returns in another process than it was called in. ``own`` are the folders of
+    our packages. Raises ``Unavailable`` where a mechanism is missing, ``ProtocolError`` for
     an order without its form.
     """
     order = load["sandbox"]
@@ -44,7 +57,11 @@ def lock(load: Dict[str, Any], own: List[str]) -> Dict[str, Any]:
     if strict:
         _check_one_thread()
         if order["namespaces"]:
-            done["namespaces"] = namespaces.enter(order["scratch"], order["scratch_size"])
+            done["namespaces"] = namespaces.enter(order["scratch"], order["scratch_size"], order["shared_memory"])
+        if order["processes"]:
+            done["processes"] = processes.begin(lifeline)
+            done["namespaces"] += ", " + namespaces.show_own_processes()
+            done["bound"] = processes.bound(order["processes"])
     try:
         limits.apply(order["limits"])
     except OSError as error:
@@ -72,11 +89,15 @@ def _confine(order: Dict[str, Any], load: Dict[str, Any], own: List[str]) -> Dic
     if scratch:
         _move_into(scratch)
     readable = paths.readable(load["environment"], load["target"], own, order["readable"])
+    starts = order["processes"] > 0
+    programs = paths.programs(load["environment"], load["target"]) if starts else []
+    writable = [folder for folder in (scratch, "/dev/shm" if starts else "") if folder]
     return {
-        "landlock": landlock.restrict(landlock.rules(readable, scratch)),
-        "seccomp": seccomp.install(os.getpid()),
-        "refused": selftest.run(),
+        "landlock": landlock.restrict(landlock.rules(readable, programs, writable)),
+        "seccomp": seccomp.install(os.getpid(), starts=starts),
+        "refused": selftest.run(starts=starts),
         "readable": readable,
+        "programs": programs,
     }
 
 

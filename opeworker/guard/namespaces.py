@@ -4,7 +4,7 @@ They need no privileges where the kernel allows a user namespace, which containe
 behind the filter of system calls, and what makes a scratch folder exact: a file system in memory, of just its size. The
 filter must come after them: it is what keeps the powers of a new user namespace from being used.
 
-There is no process namespace: it would begin only with a further process.
+A namespace of processes is there only for models that may start some (see ``processes``): it takes two processes more.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from isopod.opeworker.guard.native import Unavailable
 
 # <linux/sched.h> and <linux/mount.h>
 _NEW_USER, _NEW_NETWORK, _NEW_IPC, _NEW_MOUNTS = 0x10000000, 0x40000000, 0x08000000, 0x00020000
-_PRIVATE_ALL, _NO_SUID_NO_DEVICES = 1 << 18 | 1 << 14, 2 | 4
+_NEW_PROCESSES = 0x20000000
+_PRIVATE_ALL, _NO_SUID_NO_DEVICES, _NO_EXECUTION = 1 << 18 | 1 << 14, 2 | 4, 8
 _MOST_FILES = 10_000
 
 
-def enter(scratch: str, size: int) -> str:
+def enter(scratch: str, size: int, shared_memory: int) -> str:
     """Move this process, which has one thread, into new namespaces; ``scratch`` becomes a file system of that size.
 
+    With ``shared_memory`` in bytes, ``/dev/shm`` becomes one, too, and the next fork begins a namespace of processes.
     Raises ``Unavailable``, and then the process is of no further use.
     """
     user, group = os.geteuid(), os.getegid()
     doing = "a user namespace"
     try:
-        _succeed(native.library.unshare(_NEW_USER | _NEW_NETWORK | _NEW_IPC | _NEW_MOUNTS))
+        processes = _NEW_PROCESSES if shared_memory else 0
+        _succeed(native.library.unshare(_NEW_USER | _NEW_NETWORK | _NEW_IPC | _NEW_MOUNTS | processes))
         doing = "to stay the same user in it"
         with contextlib.suppress(FileNotFoundError):  # before Linux 3.19
             _write("setgroups", "deny")
@@ -38,14 +41,29 @@ def enter(scratch: str, size: int) -> str:
         _write("gid_map", f"{group} {group} 1")
         doing = "mounts of its own"
         _mount("/", "", _PRIVATE_ALL, "")  # what is mounted here is seen nowhere else
-        if scratch:
-            doing = "a file system in memory"
-            _mount(scratch, "tmpfs", _NO_SUID_NO_DEVICES, f"size={size},nr_inodes={_MOST_FILES},mode=700")
+        for folder, most in ((scratch, size), ("/dev/shm", shared_memory)):
+            if folder and most:
+                doing = "a file system in memory"
+                _mount(folder, "tmpfs", _NO_SUID_NO_DEVICES, f"size={most},nr_inodes={_MOST_FILES},mode=700")
     except OSError as error:
+        remedy = "allow_subprocess needs it" if shared_memory else "ask for namespaces='off'"
         raise Unavailable(
-            "namespaces", f"{doing} cannot be had ({error.strerror})", "is it forbidden here? ask for namespaces='off'"
+            "namespaces", f"{doing} cannot be had ({error.strerror})", f"is it forbidden here? {remedy}"
         ) from None
     return "user, network, ipc, mounts" + (f"; scratch is {size} bytes of memory" if scratch else "")
+
+
+def show_own_processes() -> str:
+    """Let ``/proc`` show those of this process's own namespace. Returns what is to be said of it.
+
+    Where parts of ``/proc`` are hidden, as in a container, the kernel gives no other one. Landlock lets nobody read
+    what it says of other processes; but which numbers there are can then be seen.
+    """
+    try:
+        _mount("/proc", "proc", _NO_SUID_NO_DEVICES | _NO_EXECUTION, "")
+    except OSError:
+        return "processes, with the machine's /proc"
+    return "processes"
 
 
 def _write(name: str, text: str) -> None:

@@ -23,6 +23,8 @@ SYSTEM = (
     "/proc/self/cmdline",  # TensorFlow 2.12 ends the process where it cannot be read
     "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
+# What a model that may start processes may execute. A program needs its loader, which lies among the libraries.
+PROGRAMS = ("/bin", "/usr/bin", "/lib", "/lib64", "/usr/lib", "/usr/lib64")
 # Where the interpreter is the system's own, its prefix is everything that is installed.
 _SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 
@@ -37,6 +39,16 @@ def readable(environment: Dict[str, Any], target: Dict[str, Any], own: List[str]
     found += [*target.get("ops", []), *more]
     found += [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(path)]
     return list(dict.fromkeys(path for path in found if path))
+
+
+def programs(environment: Dict[str, Any], target: Dict[str, Any]) -> List[str]:
+    """Paths that may be executed where a model may start processes: the system's programs, its Python, and its own."""
+    prefix = environment["prefix"]
+    python = os.path.realpath(sys.executable)
+    found = [*PROGRAMS, os.path.dirname(os.path.dirname(python)), "" if prefix in _SHARED_PREFIXES else prefix]
+    return [path for path in (*found, str(target.get("folder", ""))) if path and path not in _SHARED_PREFIXES] + [
+        python
+    ]
 
 
 def _interpreter() -> List[str]:

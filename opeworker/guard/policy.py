@@ -96,10 +96,40 @@ _FORBIDDEN = """
 REFUSED = tuple(_FORBIDDEN.split())
 
 
-def conditions(name: str, process: int) -> List[Any]:
+class Policy(NamedTuple):
+    """What of all calls is allowed, what by its arguments, and what answers EPERM."""
+
+    allowed: Tuple[str, ...]
+    ruled: Dict[str, List[Condition]]
+    refused: Tuple[str, ...]
+
+
+ALONE = Policy(ALLOWED, RULED, REFUSED)
+
+# For a model that may start processes. It has a namespace of them: no number names a process outside, so it may signal
+# any. A child cannot be made the warden's (CLONE_PARENT), which would not know of it. C libraries make a semaphore by a
+# link; to where, Landlock says.
+_FOR_PROCESSES = """
+    fork vfork execve execveat wait4 waitid setsid setpgid kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo
+    link linkat
+"""
+_OF_PROCESSES = tuple(_FOR_PROCESSES.split())
+_CLONE_PARENT, _PR_SET_PDEATHSIG = 0x8000, 1
+_BY_OTHER_ARGUMENTS: Dict[str, List[Condition]] = {
+    "clone": [Masked(0, _CLONE_PROCESS | _CLONE_PARENT, 0)],
+    "prctl": [OneOf(0, (_PR_SET_PDEATHSIG, *RULED["prctl"][0].values))],  # type: ignore[union-attr]
+}
+STARTING = Policy(
+    ALLOWED + _OF_PROCESSES,
+    {name: _BY_OTHER_ARGUMENTS.get(name, rule) for name, rule in RULED.items() if name not in _OF_PROCESSES},
+    tuple(name for name in REFUSED if name not in _OF_PROCESSES),
+)
+
+
+def conditions(rule: List[Condition], process: int) -> List[Any]:
     """The rule of a call, for a process of that number."""
     bound: List[Any] = []
-    for one in RULED[name]:
+    for one in rule:
         if isinstance(one, OneOf):
             bound.append(OneOf(one.argument, tuple(process if value == SELF else value for value in one.values)))
         else:

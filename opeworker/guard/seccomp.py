@@ -28,17 +28,17 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
 
-def assemble(target: Architecture, process: int) -> bytes:
+def assemble(target: Architecture, process: int, verdicts: policy.Policy = policy.ALONE) -> bytes:
     """The program, for an architecture and the process of that number."""
     program = _load(_ARCHITECTURE) + _equal(target.audit, 1, 0) + _return(_KILL) + _load(_NUMBER)
     if target.foreign:
         program += _INSTRUCTION.pack(_AT_LEAST, 0, 1, target.foreign) + _return(_KILL)
-    for name in policy.RULED:
+    for name, rule in verdicts.ruled.items():
         number = target.number(name)
         if number >= 0:
-            body = b"".join(_check(one) for one in policy.conditions(name, process)) + _return(_ALLOW)
+            body = b"".join(_check(one) for one in policy.conditions(rule, process)) + _return(_ALLOW)
             program += _equal(number, 0, len(body) // _INSTRUCTION.size) + body
-    for names, verdict in ((policy.ALLOWED, _ALLOW), (policy.REFUSED, _ERROR | errno.EPERM)):
+    for names, verdict in ((verdicts.allowed, _ALLOW), (verdicts.refused, _ERROR | errno.EPERM)):
         for name in names:
             number = target.number(name)
             if number >= 0:
@@ -46,14 +46,18 @@ def assemble(target: Architecture, process: int) -> bytes:
     return program + _return(_ERROR | errno.ENOSYS)
 
 
-def install(process: int) -> str:
-    """Filter this thread and all that it starts. Needs no_new_privs. Raises ``Unavailable``."""
+def install(process: int, *, starts: bool = False) -> str:
+    """Filter this thread and all that it starts, which is processes, too, where it ``starts`` some.
+
+    Needs no_new_privs. Raises ``Unavailable``.
+    """
     target = architecture()
     if target is None:
         raise Unavailable(
             "seccomp", "there is no table of system calls for this processor", "it needs x86_64 or aarch64"
         )
-    program = assemble(target, process)
+    verdicts = policy.STARTING if starts else policy.ALONE
+    program = assemble(target, process, verdicts)
     count = len(program) // _INSTRUCTION.size
     if count > _MOST:
         raise Unavailable("seccomp", f"the filter has {count} instructions", "this is a fault of isopod")
@@ -63,7 +67,7 @@ def install(process: int) -> str:
         raise Unavailable(
             "seccomp", f"the kernel takes no filter ({error.strerror})", "it needs CONFIG_SECCOMP_FILTER"
         ) from None
-    return f"{len(policy.ALLOWED)} system calls allowed, {len(policy.RULED)} by their arguments, on {target.name}"
+    return f"{len(verdicts.allowed)} system calls allowed, {len(verdicts.ruled)} by their arguments, on {target.name}"
 
 
 def _check(condition: policy.Condition) -> bytes:

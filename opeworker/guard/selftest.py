@@ -15,9 +15,11 @@ from isopod.opeworker.guard.syscalls import NUMBERS
 _CANARY = f"isopod-selftest-{os.getpid()}"
 
 
-def run() -> List[str]:
-    """What was tried, and refused. Raises ``Unavailable``, naming what was not."""
-    for name, attempt, expected in _ATTEMPTS:
+def run(*, starts: bool = False) -> List[str]:
+    """What was tried, and refused; other things where it ``starts`` processes. Raises ``Unavailable``, naming what was
+    not."""
+    attempts = _ATTEMPTS + (_WITH_PROCESSES if starts else _WITHOUT)
+    for name, attempt, expected in attempts:
         try:
             attempt()
         except OSError as error:
@@ -25,7 +27,7 @@ def run() -> List[str]:
                 continue
             raise _got_through(name, f"it failed otherwise ({error.strerror})") from None
         raise _got_through(name, "it was not refused")
-    return [name for name, _, _ in _ATTEMPTS]
+    return [name for name, _, _ in attempts]
 
 
 def _got_through(name: str, how: str) -> Unavailable:
@@ -68,6 +70,14 @@ def _signal() -> None:
     os.kill(os.getppid(), 0)
 
 
+def _signal_everybody() -> None:
+    os.kill(-1, 0)
+
+
+def _namespace() -> None:
+    native.syscall(_number("unshare"), 0x04000000)  # of the machine's name
+
+
 def _clone3() -> None:
     native.syscall(_number("clone3"), None, 0)
 
@@ -81,9 +91,14 @@ _ATTEMPTS: List[_Attempt] = [
     ("to list the root folder", _read, (errno.EACCES,)),
     ("to create a file", _write, (errno.EACCES,)),
     ("to open a socket", _socket, (errno.EPERM,)),
-    ("to fork", _fork, (errno.EPERM,)),
-    ("to execute a program", _execute, (errno.EPERM,)),
     ("to make a memory file", _memory_file, (errno.EPERM,)),
-    ("to signal its parent", _signal, (errno.EPERM,)),
+    ("to make a namespace", _namespace, (errno.EPERM,)),
     ("to call clone3", _clone3, (errno.ENOSYS,)),
 ]
+_WITHOUT: List[_Attempt] = [
+    ("to fork", _fork, (errno.EPERM,)),
+    ("to execute a program", _execute, (errno.EPERM,)),
+    ("to signal its parent", _signal, (errno.EPERM,)),
+]
+# In a namespace of processes there is nobody else yet, but for the first one, which "everybody" does not mean.
+_WITH_PROCESSES: List[_Attempt] = [("to signal everybody", _signal_everybody, (errno.ESRCH,))]

@@ -229,6 +229,8 @@ NUMBERS = {
     "setns": (308, 268),
     "setpriority": (141, 140),
     "setrlimit": (160, 164),
+    "setpgid": (109, 154),
+    "setsid": (112, 157),
     "setsockopt": (54, 208),
     "shmget": (29, 194),
     "shutdown": (48, 210),
@@ -260,6 +262,8 @@ NUMBERS = {
     "utimensat": (280, 88),
     "utimes": (235, -1),
     "vfork": (58, -1),
+    "wait4": (61, 260),
+    "waitid": (247, 95),
     "write": (1, 64),
     "writev": (20, 66),
 }

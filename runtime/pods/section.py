@@ -50,7 +50,9 @@ _METADATA = ("description", "homepage", "licence")
 _PROBLEM = ("name", "path", "version")
 # Of an environment's fields those that cannot run anything of the pod before its worker does, nor lead to this machine.
 _ENVIRONMENT = ("constraints", "exclude_newer", "lock", "overrides", "python", "requirements", "threads")
-_SANDBOX = ("address_space", "max_file_size", "max_files", "profile", "scratch")
+_SANDBOX = (
+    "address_space", "allow_subprocess", "max_file_size", "max_files", "max_processes", "profile", "scratch",
+)  # fmt: skip
 _LOCKED = ("constraints", "exclude_newer", "overrides", "requirements")  # a lock is made of these
 
 

@@ -47,8 +47,20 @@ def examine(
     found.append(_limited(model, limits, asked.limits(memory_limit)))
     if asked.strict:
         found += _confined(model, status, own, done)
-        found += _apart(model, pid, done) if order is not None and order["namespaces"] else []
-    return SandboxReport(model, asked.profile, tuple(found), (pid,), LACKS[asked.profile])
+        found += _apart(model, pid, done, asked) if order is not None and order["namespaces"] else []
+    lacks = LACKS[asked.profile]
+    if asked.allow_subprocess:
+        found.append(_among_themselves(model, status, own, done))
+        lacks += LACKS["processes"]
+    return SandboxReport(model, asked.profile, tuple(found), (pid,), lacks)
+
+
+def moved_to(done: dict[str, Any]) -> tuple[int, int]:
+    """(the first process, the worker), as a worker says that may start more. Raises ``ProtocolError``."""
+    told = done.get("processes")
+    if type(told) is not list or len(told) != 2 or not all(type(number) is int and number > 0 for number in told):
+        raise ProtocolError("its report of its processes has the wrong form")
+    return told[0], told[1]
 
 
 def _no_new_privileges(model: str, status: dict[str, str]) -> Mechanism:
@@ -88,30 +100,42 @@ def _confined(model: str, status: dict[str, str], own: dict[str, str], done: dic
     if status.get("Threads") != "1":
         raise _broken(model, f"it has {status.get('Threads')} threads, of which only one is locked")
     texts = [done.get(name) for name in ("landlock", "seccomp")]
-    refused, readable = done.get("refused"), done.get("readable")
-    if not all(type(text) is str for text in texts) or not _are_texts(refused) or not _are_texts(readable):
+    refused, readable, programs = done.get("refused"), done.get("readable"), done.get("programs", [])
+    if not all(type(text) is str for text in texts) or not all(map(_are_texts, (refused, readable, programs))):
         raise ProtocolError("its report of its sandbox has the wrong form")
     assert refused is not None
     assert readable is not None
     if not refused:
         raise _broken(model, "it has not tested itself")
+    executable = f"; executable: {', '.join(programs)}" if programs else ""
     return [
         Mechanism("system calls", str(texts[1]), "application"),
         Mechanism("one thread at the lock", "no thread escaped it", "application"),
-        Mechanism("files", f"Landlock {texts[0]}; readable: {', '.join(readable)}", "worker"),
+        Mechanism("files", f"Landlock {texts[0]}; readable: {', '.join(readable)}{executable}", "worker"),
         Mechanism("self-test", f"refused: {', '.join(refused)}", "worker"),
         Mechanism("inputs", "shared memory that it reads is sealed against writing", "application"),
         Mechanism("outputs", "copied out of shared memory before anyone looks at them", "application"),
     ]
 
 
-def _apart(model: str, pid: int, done: dict[str, Any]) -> list[Mechanism]:
+def _among_themselves(model: str, status: dict[str, str], own: dict[str, str], done: dict[str, Any]) -> Mechanism:
+    """That what it starts is in a namespace of processes: it has a number there, beside those that it has here."""
+    if type(done.get("bound")) is not str:
+        raise ProtocolError("its report of its processes has the wrong form")
+    if len(status.get("NSpid", "").split()) != len(own.get("NSpid", "").split()) + 1:
+        raise _broken(model, "it has no namespace of processes of its own")
+    detail = f"they see and signal no others, end with the worker, and are {done['bound']}"
+    return Mechanism("processes", detail, "application")
+
+
+def _apart(model: str, pid: int, done: dict[str, Any], asked: Sandbox) -> list[Mechanism]:
     """Its namespaces, where they are to be."""
     told = done.get("namespaces")
     if type(told) is not str:
         raise ProtocolError("its report of its namespaces has the wrong form")
     try:
-        shared = [name for name in _NAMESPACES if _namespace(pid, name) == _namespace("self", name)]
+        names = (*_NAMESPACES, "pid") if asked.allow_subprocess else _NAMESPACES
+        shared = [name for name in names if _namespace(pid, name) == _namespace("self", name)]
     except OSError:  # the kernel shows a process in another user namespace to some, and not to others
         return [Mechanism("namespaces", told, "worker")]
     if shared:

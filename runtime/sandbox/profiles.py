@@ -18,6 +18,7 @@ _MIB = 1 << 20
 # these a model that loads in the application would not load in its worker.
 _FILE_CAPABILITIES = (1, 2, 3)
 _SYSTEM_PREFIXES = ("/", "/usr", "/usr/local")  # as in the worker's guard
+_SHARED_MEMORY = _MIB  # of a model that may start processes, at least: their semaphores lie in it
 _MEMORY_OF_ITS_OWN = 8 << 30  # bytes of address space beside the shared memory: TensorFlow reserves that much
 
 
@@ -36,7 +37,11 @@ class Sandbox:
     ``scratch`` is the size in bytes of a folder that a strict model may write to, 0 for none; it is ``TMPDIR`` and
     ``HOME`` there. ``max_files`` bounds its descriptors, ``max_file_size`` (bytes) each file that it writes,
     ``address_space`` (bytes) its memory with all mappings: shared memory counts, up to ``memory_limit`` in each
-    direction. None is 8 GiB and these for ``strict``, and no limit for ``limits``. ::
+    direction. None is 8 GiB and these for ``strict``, and no limit for ``limits``.
+
+    ``allow_subprocess`` lets a strict model start processes, which are as confined as it is, see no others, and end
+    with its worker; ``max_processes`` bounds them and all of their threads. It needs namespaces, and makes them
+    ``"required"``. Limits but that one are each process's own. ::
 
         isopod.load("theirs.py:Model", sandbox=isopod.Sandbox("strict", scratch=64 << 20, readable=["/data/weights"]))
 
@@ -50,6 +55,8 @@ class Sandbox:
     max_files: int = 4096
     max_file_size: int = 16 << 30
     address_space: int | None = None
+    allow_subprocess: bool = False
+    max_processes: int = 256
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -66,6 +73,10 @@ class Sandbox:
             raise SpecError(
                 f"scratch and readable are for 'strict'; under {self.profile!r} a model writes where it may"
             )
+        if self.allow_subprocess and (self.profile != STRICT or self.namespaces == "off"):
+            raise SpecError("allow_subprocess is for 'strict', and needs namespaces; others may start processes anyway")
+        if self.allow_subprocess:
+            object.__setattr__(self, "namespaces", "required")
         if "/" in self.readable:
             raise SpecError("readable=['/'] is everything; name the folders that the model needs")
         missing = [path for path in self.readable if not os.path.exists(path)]
@@ -73,7 +84,7 @@ class Sandbox:
             raise SpecError(f"readable names {os.fspath(missing[0])}, which does not exist")
 
     def _check_numbers(self) -> None:
-        least = {"scratch": 0, "max_files": 64, "max_file_size": 0, "address_space": 256 * _MIB}
+        least = {"scratch": 0, "max_files": 64, "max_file_size": 0, "address_space": 256 * _MIB, "max_processes": 8}
         for name, lowest in least.items():
             value = getattr(self, name)
             if name == "address_space" and value is None:
@@ -86,6 +97,11 @@ class Sandbox:
         return self.profile == STRICT
 
     @property
+    def shared_memory(self) -> int:
+        """Bytes that a strict model may have in a ``/dev/shm`` of its own."""
+        return max(self.scratch, _SHARED_MEMORY) if self.allow_subprocess else 0
+
+    @property
     def kept_capabilities(self) -> tuple[int, ...]:
         return _FILE_CAPABILITIES if self.profile == LIMITS else ()
 
@@ -95,7 +111,7 @@ class Sandbox:
             return {}
         wanted = {"files": self.max_files, "file_size": self.max_file_size, "locked": 8 * _MIB}
         if self.strict:
-            wanted.update(file_size=min(self.scratch, self.max_file_size), locked=0)
+            wanted.update(file_size=min(max(self.scratch, self.shared_memory), self.max_file_size), locked=0)
         space = self.address_space
         if space is None and self.strict:
             space = _MEMORY_OF_ITS_OWN + 2 * memory_limit
@@ -111,7 +127,17 @@ class Sandbox:
             "scratch": "",
             "scratch_size": self.scratch,
             "namespaces": namespaces,
+            "processes": self.max_processes if self.allow_subprocess else 0,
+            "shared_memory": self.shared_memory,
         }
+
+    def check_device(self, device: str | None) -> None:
+        """Raises ``SpecError`` for a GPU in ``strict``: its driver is reached by device files, which stay closed."""
+        if self.strict and device not in (None, "cpu"):
+            raise SpecError(
+                f"a strict model has no GPU, so device={device!r} cannot be: a driver in the kernel is too large a "
+                "door for a model that is not trusted; load it with device='cpu', or trust it with sandbox='limits'"
+            )
 
     def check_folders(self, **folders: Path | None) -> None:
         """A strict worker reads all of these folders, given by what they are. Raises ``SpecError`` where one of them is

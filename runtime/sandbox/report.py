@@ -15,6 +15,7 @@ LACKS = {
         "that a file exists, how large it is and whose can be seen; what is in it cannot",
         "what the model answers is data that nobody vouches for, and may carry what it was asked",
     ),
+    "processes": ("limits of memory, files and descriptors are each process's own: all of them may take that much",),
 }
 
 

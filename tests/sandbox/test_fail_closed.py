@@ -42,7 +42,7 @@ for name, path in (("isopod", []), ("isopod.ipc", ["ipc"]), ("isopod.opeworker",
     module.__path__ = path
 guard = importlib.import_module("isopod.opeworker.guard.lock")
 order = {"profile": "strict", "limits": {}, "capabilities": [], "readable": [], "scratch": ""}
-order.update(scratch_size=0, namespaces=False)
+order.update(scratch_size=0, namespaces=False, processes=0, shared_memory=0)
 load = {"sandbox": order, "environment": {"prefix": "", "sites": []}, "target": {}}
 BREAK
 try:
@@ -51,6 +51,10 @@ try:
 except (guard.Unavailable, guard.ProtocolError) as error:
     print(error)
 """
+
+# It may start processes, the kernel does not count them, and is too old to have a highest number for a namespace.
+STARTS = "order.update(namespaces=True, processes=8, shared_memory=1 << 20)"
+OLD = "guard.os.uname = lambda: types.SimpleNamespace(release='6.1.0', machine='x86_64')"
 
 
 def refusing(calls: list[str], *command: str) -> str:
@@ -92,8 +96,12 @@ def test_doctor_says_so_beforehand(tmp_path: Path) -> None:
     ("broken", "fact"),
     [
         ("pass", "locked"),
-        ("guard.seccomp.install = lambda process: 'all is well'", "self-test: to open a socket: it was not refused"),
+        (
+            "guard.seccomp.install = lambda process, starts: 'all is well'",
+            "self-test: to open a socket: it was not refused",
+        ),
         ("guard.landlock.restrict = lambda rules: 'all is well'", "self-test: to list the root folder"),
+        (f"{STARTS}; guard.processes._can_fork = lambda: True; {OLD}", "bound on processes: root is not counted, and"),
         ("guard.landlock.version = lambda: 2", "Landlock: this kernel has version 2 of it; it needs version 3"),
         ("guard.seccomp.architecture = lambda: None", "no table of system calls for this processor"),
         ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "one thread: there are 2 before"),

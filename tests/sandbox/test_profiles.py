@@ -29,6 +29,9 @@ MODEL = "def double(x):\n    return 2 * x\n"
         ({"profile": "strict", "scratch": -1}, "scratch is a number of at least 0, not -1"),
         ({"max_files": 3}, "max_files is a number of at least 64"),
         ({"max_file_size": 1.5}, "max_file_size is a number"),
+        ({"profile": "limits", "allow_subprocess": True}, "allow_subprocess is for 'strict', and needs namespaces"),
+        ({"profile": "strict", "allow_subprocess": True, "namespaces": "off"}, "needs namespaces"),
+        ({"profile": "strict", "max_processes": 1}, "max_processes is a number of at least 8, not 1"),
         ({"address_space": 1 << 20}, "address_space is a number of at least 268435456"),
     ],
 )
@@ -36,6 +39,22 @@ def test_what_does_not_go_together_is_refused(options: dict[str, object], fact: 
     with pytest.raises(SpecError) as caught:
         Sandbox(**options)  # type: ignore[arg-type]
     assert fact in str(caught.value)
+
+
+def test_processes_need_namespaces() -> None:
+    box = Sandbox("strict", allow_subprocess=True)
+    assert box.namespaces == "required"
+    assert box.order(1 << 30, namespaces=True)["processes"] == 256
+    assert box.limits(1 << 30)["file_size"] == 1 << 20, "its semaphores are files"
+
+
+def test_a_strict_model_has_no_gpu_and_is_told_so_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "double.py").write_text(MODEL)
+    environment = isopod.Env(["no-such-package-at-all==1"])  # which would be an error of its own, were it looked for
+    with pytest.raises(SpecError, match=r"model 'double': a strict model has no GPU, so device='cuda:0' cannot be"):
+        isopod.load(tmp_path / "double.py:double", env=environment, sandbox="strict", device="cuda:0")
+    Sandbox("strict").check_device("cpu")
+    Sandbox("limits").check_device("cuda:0")
 
 
 def test_a_name_is_short_for_a_sandbox() -> None:

@@ -55,16 +55,18 @@ def test_numbers_are_those_of_the_kernels_headers(target: object) -> None:
     }
 
 
-def test_each_call_has_one_verdict() -> None:
-    named = [*policy.ALLOWED, *policy.RULED, *policy.REFUSED]
+@pytest.mark.parametrize("verdicts", [policy.ALONE, policy.STARTING])
+def test_each_call_has_one_verdict(verdicts: policy.Policy) -> None:
+    named = [*verdicts.allowed, *verdicts.ruled, *verdicts.refused]
     assert len(named) == len(set(named))
     assert set(named) <= set(NUMBERS)
     assert "clone3" not in named, "it must answer ENOSYS, or no thread can be started"
 
 
+@pytest.mark.parametrize("verdicts", [policy.ALONE, policy.STARTING])
 @pytest.mark.parametrize("target", [X86_64, AARCH64], ids=lambda one: one.name)
-def test_every_jump_lands_within_the_program(target: object) -> None:
-    program = assemble(target, 4711)  # type: ignore[arg-type]
+def test_every_jump_lands_within_the_program(target: object, verdicts: policy.Policy) -> None:
+    program = assemble(target, 4711, verdicts)  # type: ignore[arg-type]
     count = len(program) // 8
     assert count <= 4096
     for index in range(count):
