@@ -1,7 +1,8 @@
-"""A model that takes what it can, for a while: processors, memory, room in the log and on disk."""
+"""A model that takes what it can, for a while: processors, memory, threads, processes, room in the log and on disk."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -25,6 +26,18 @@ def abuse(how: str, seconds: float, size: int = 0) -> dict[str, Any]:
             print("y" * 1000, file=sys.stderr)
         elif how == "fill":
             bytearray(size)
+        elif how == "threads":
+            waiting = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(size)]
+            for thread in waiting:
+                thread.start()
+            for thread in waiting:
+                thread.join()
+        elif how == "processes":
+            with contextlib.suppress(OSError):  # there are as many as there may be
+                while os.fork():
+                    pass
+                _burn(until)
+                os._exit(0)
         elif how == "write":
             with open(os.path.join(tempfile.gettempdir(), "file"), "wb") as file:
                 file.write(bytes(size))

@@ -2,12 +2,14 @@
 
 *Cost*: the same model in each profile: how long its lock takes and how long until it is ready, and a call, back to
 back, taking turns. *Neighbours*: the calls of one model, alone and beside a strict one that burns processors, fills
-memory, logs, or writes. Its neighbour is undisturbed right before, so that what else the machine does hits both alike.
+memory, logs, writes, or starts threads or processes without end. Its neighbour is undisturbed right before, so that
+what else the machine does hits both alike.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from pathlib import Path
@@ -20,9 +22,16 @@ from benchmarks.effort import Effort
 from benchmarks.measure import Contender, interleaved, timed
 from benchmarks.progress import Progress
 from benchmarks.results import Key, Results
+from isopod.runtime.sandbox.machine import trial
 
 NAME, CALLS, NEIGHBOURS = "sandbox", "sandbox calls", "sandbox neighbours"
-PROFILES = ("none", "limits", "strict")
+PROFILES = {
+    "none": isopod.Sandbox("none"),
+    "limits": isopod.Sandbox("limits"),
+    "strict": isopod.Sandbox("strict"),
+    "strict, namespaces off": isopod.Sandbox("strict", namespaces="off"),
+    "strict, with processes": isopod.Sandbox("strict", allow_subprocess=True),
+}
 LOCK, READY = "the lock itself", "until ready"
 ALONE = "alone"
 ABUSES: dict[str, dict[str, Any]] = {
@@ -30,6 +39,8 @@ ABUSES: dict[str, dict[str, Any]] = {
     "beside one that logs": {"how": "log"},
     "beside one that fills 1 GiB of memory": {"how": "fill", "size": 1 << 30},
     "beside one that writes to its scratch folder": {"how": "write", "size": 1 << 24},
+    "beside one that starts 100 threads, again and again": {"how": "threads", "size": 100},
+    "beside one that starts processes, as many as it can": {"how": "processes"},
 }
 _FOLDER = Path(__file__).resolve().parent
 _ROUND, _ABUSE = 2.0, 1.5  # seconds, about
@@ -47,12 +58,22 @@ def run(effort: Effort, results: Results, progress: Progress) -> None:
     _neighbours(results, progress)
 
 
+def _possible() -> dict[str, isopod.Sandbox]:
+    """Those that this machine can have."""
+    return {name: box for name, box in PROFILES.items() if not box.allow_subprocess or _can_start_processes()}
+
+
+@functools.cache
+def _can_start_processes() -> bool:
+    return trial(isopod.Sandbox("strict", allow_subprocess=True))[0]
+
+
 def _starts(effort: Effort, results: Results, progress: Progress) -> None:
     for number in range(effort.starts + 1):
         progress.step(f"{NAME}, {number} of {effort.starts}", _ROUND)
-        for profile in PROFILES:
+        for profile, box in _possible().items():
             began = time.perf_counter_ns()
-            with isopod.load(_FOLDER / "functions.py:first", sandbox=profile) as model:
+            with isopod.load(_FOLDER / "functions.py:first", sandbox=box) as model:
                 ready = time.perf_counter_ns() - began
                 lock = int(model.stats().start["lock"] * 1e9)
             if number:  # the first one warmed up
@@ -64,8 +85,8 @@ def _calls(effort: Effort, results: Results, progress: Progress) -> None:
     progress.step(CALLS, effort.seconds)
     with contextlib.ExitStack() as stack:
         contenders = []
-        for profile in PROFILES:
-            model = stack.enter_context(isopod.load(_FOLDER / "functions.py:first", sandbox=profile))
+        for profile, box in _possible().items():
+            model = stack.enter_context(isopod.load(_FOLDER / "functions.py:first", sandbox=box))
             x = model.empty("x", _BYTES // 4)
             contenders.append(Contender(profile, lambda model=model, x=x: model(x=x)))  # type: ignore[misc]
         for profile, samples in interleaved(contenders, 1.0, effort.seconds).items():
@@ -74,6 +95,7 @@ def _calls(effort: Effort, results: Results, progress: Progress) -> None:
 
 def _neighbours(results: Results, progress: Progress) -> None:
     box = isopod.Sandbox("strict", scratch=64 << 20)
+    forking = isopod.Sandbox("strict", allow_subprocess=True, max_processes=64)
     log = logging.getLogger(
         "isopod.worker"
     )  # what the flood is made of is nobody's to read, and is taken in all the same
@@ -83,9 +105,12 @@ def _neighbours(results: Results, progress: Progress) -> None:
         x = model.empty("x", _BYTES // 4)
         timed(lambda: model(x=x), 200)
         for name, abuse in ABUSES.items():
+            starts = abuse["how"] == "processes"
+            if starts and not _can_start_processes():
+                continue
             progress.step(f"{NEIGHBOURS}, {name}", _ABUSE + 1.0)
             results.add(Key(NEIGHBOURS, "unpinned", "calls", ALONE), _for_a_while(model, x, 0.5))
-            with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=box) as abuser:
+            with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=forking if starts else box) as abuser:
                 done = abuser.submit(seconds=_ABUSE, **abuse)
                 time.sleep(0.2)  # until it is at it: there is nothing else to see of it
                 samples = _for_a_while(model, x, _ABUSE - 0.4)

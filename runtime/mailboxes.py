@@ -11,14 +11,14 @@ import threading
 from typing import TypeVar
 
 from isopod.ipc import ring
-from isopod.ipc.doorbell import ParentDoorbell
+from isopod.ipc.doorbell import GuardedDoorbell, ParentDoorbell
 from isopod.ipc.layout import Layout
 from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.mailbox import Receiver
 from isopod.ipc.notices import Cancellations, Progress
 from isopod.ipc.segment import Segment
 
-_Closable = TypeVar("_Closable", Segment, ParentDoorbell)
+_Closable = TypeVar("_Closable", bound=Segment | ParentDoorbell | GuardedDoorbell)
 
 
 class Mailboxes:
@@ -34,7 +34,8 @@ class Mailboxes:
         with contextlib.ExitStack() as failed:
             self._inbox = _closing(failed, Segment.create(shape.size, "isopod-inbox", protected=protected))
             self._outbox = _closing(failed, Segment.create(shape.size, "isopod-outbox"))
-            self._inbell, self._outbell = _closing(failed, ParentDoorbell()), _closing(failed, ParentDoorbell())
+            bell = GuardedDoorbell if protected else ParentDoorbell
+            self._inbell, self._outbell = _closing(failed, bell()), _closing(failed, bell())
             for segment in (self._inbox, self._outbox):
                 ring.format_control(segment, shape)
             self._writer = ring.RecordWriter(self._inbox, shape)

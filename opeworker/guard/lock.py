@@ -44,11 +44,11 @@ def lock(load: Dict[str, Any], own: List[str], lifeline: int = -1) -> Dict[str, 
     """Apply the sandbox that a load message orders, and tell what was done, by mechanism.
 
     Where the model may start processes, it returns in another process than it was called in. ``own`` are the folders of
-    our packages. Raises ``Unavailable`` where a mechanism is missing, ``ProtocolError`` for
-    an order without its form.
+    our packages. Raises ``Unavailable`` where a mechanism is missing, ``ProtocolError`` for an order without its form.
     """
     order = load["sandbox"]
-    if {name: type(value) for name, value in order.items()} != _FORM:
+    formed = {name: type(value) for name, value in order.items()} == _FORM
+    if not formed or (order["processes"] and not order["namespaces"]):
         raise ProtocolError("the sandbox of a load message has the wrong form")
     if order["profile"] == "none":
         return {}
@@ -56,12 +56,7 @@ def lock(load: Dict[str, Any], own: List[str], lifeline: int = -1) -> Dict[str, 
     done: Dict[str, Any] = {}
     if strict:
         _check_one_thread()
-        if order["namespaces"]:
-            done["namespaces"] = namespaces.enter(order["scratch"], order["scratch_size"], order["shared_memory"])
-        if order["processes"]:
-            done["processes"] = processes.begin(lifeline)
-            done["namespaces"] += ", " + namespaces.show_own_processes()
-            done["bound"] = processes.bound(order["processes"])
+        done = _move_apart(order, lifeline)
     try:
         limits.apply(order["limits"])
     except OSError as error:
@@ -69,6 +64,21 @@ def lock(load: Dict[str, Any], own: List[str], lifeline: int = -1) -> Dict[str, 
     native.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     capabilities.keep_only(order["capabilities"])
     return {**done, **_confine(order, load, own)} if strict else done
+
+
+def _move_apart(order: Dict[str, Any], lifeline: int) -> Dict[str, Any]:
+    """Into namespaces of its own, as far as they are ordered."""
+    done: Dict[str, Any] = {}
+    if not order["namespaces"]:
+        return done
+    told = namespaces.enter(order["scratch"], order["scratch_size"], order["shared_memory"])
+    if order["processes"]:
+        done["processes"] = processes.begin(lifeline)
+        told += ", " + namespaces.show_own_processes()
+        done["bound"] = processes.bound(order["processes"])
+    if order["scratch"]:
+        told += f"; scratch is {order['scratch_size']} bytes of memory"
+    return {**done, "namespaces": told}
 
 
 def _check_one_thread() -> None:

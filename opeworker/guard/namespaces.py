@@ -50,7 +50,7 @@ def enter(scratch: str, size: int, shared_memory: int) -> str:
         raise Unavailable(
             "namespaces", f"{doing} cannot be had ({error.strerror})", f"is it forbidden here? {remedy}"
         ) from None
-    return "user, network, ipc, mounts" + (f"; scratch is {size} bytes of memory" if scratch else "")
+    return "user, network, ipc, mounts"
 
 
 def show_own_processes() -> str:

@@ -14,13 +14,26 @@ from pathlib import Path
 
 import pytest
 
+from isopod import Sandbox
+from isopod.runtime.sandbox.machine import trial
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PROFILES = ("none", "limits", "strict")
+PROFILES = ("none", "limits", "strict", "processes")  # the last is strict, with processes of its own
 SETTINGS = ("root", "user", "container")
+# A container forbids the namespaces that processes need: there it is refused (test_a_container_that_forbids_it).
+CELLS = [
+    (setting, profile)
+    for setting in SETTINGS
+    for profile in PROFILES
+    if (setting, profile) != ("container", "processes")
+]
 NOBODY_IN_PARTICULAR = 47113  # a number that no user of this machine has
 # What is open in strict, and is told in docs/sandbox.md; the last is no attack: threads must go on to work.
-OPEN_IN_STRICT = {"stat_known_path", "writable_code", "threads_survive"}
+OPEN_IN_STRICT = {"stat_known_path", "number_of_a_process", "writable_code", "threads_survive"}
+# What a strict model that may start processes does beside that, and is told there: it starts and executes, has a
+# /dev/shm of its own, and dies with its namespace whomever it forgets.
+ALLOWED_WITH_PROCESSES = {"fork", "execute", "execute_in_place", "create_in_dev_shm", "forget_its_parent"}
 _NAMED = """
     answer_of_another_call answer_of_no_call become_dumpable_to_all close_everything core_dump crash
     double_answer flip_headers flood_the_bell flood_the_log frames_of_garbage huge_outputs
@@ -28,6 +41,8 @@ _NAMED = """
     output_outside_of_its_segment raise_limit shrink_a_segment stop_itself x32
     punch_a_hole_into_a_neighbours_output write_into_a_neighbours_output map_a_neighbours_output_again
     make_a_neighbours_output_writable discard_a_neighbours_output
+    child_that_goes_on_writing end_its_group memory_of_the_first_process timer_for_another type_into_the_terminal
+    overflow_the_bells
 """
 # Closed in every profile: by the wire, which believes nothing, by the kernel, or by what every worker has. (x32 is not
 # built into many kernels; that a worker may stop or crash itself harms nobody else.)
@@ -37,6 +52,9 @@ _ON_THE_MACHINE = """
     mount setns clone_namespace unshare ptrace ptrace_seize process_vm_readv proc_mem proc_mem_of_parent proc_environ
     pidfd_getfd int80 x32 message_queue shared_segment hijack_of_a_thread descriptors memory_by_mapping
     memory_by_shared_mapping memory_by_heap change_personality affinity_of_parent renice_parent raise_limit core_dump
+    program_of_root memory_of_the_first_process secret_memory watch_all_files gift_of_pages advise_another
+    disk_priority_of_another real_time compare_with_another enlarge_a_pipe filter_with_a_listener namespaces_of_another
+    semaphores_of_the_machine local_descriptors lock_memory administer write_into_an_input_by_proc_mem fork_bomb
     links_of_parent pidfd_of_parent clone3 read_by_parents_root change_an_output_afterwards
 """
 # Whether these succeed without a sandbox depends on how this machine's kernel was built and set up, on its memory and
@@ -52,8 +70,7 @@ def expected() -> dict[str, dict[tuple[str, str], str]]:
     for line in (HERE / "expected.txt").read_text(encoding="ascii").splitlines():
         if line and not line.startswith("#"):
             attack, *marks = line.split()
-            cells = [(setting, profile) for setting in SETTINGS for profile in PROFILES]
-            table[attack] = dict(zip(cells, "".join(marks), strict=True))
+            table[attack] = dict(zip(CELLS, "".join(marks), strict=True))
     return table
 
 
@@ -113,6 +130,8 @@ def packages() -> Path:
 
 
 def run(setting: str, profile: str, ground: Path) -> dict[str, dict[str, str]]:
+    if profile == "processes" and not trial(Sandbox("strict", allow_subprocess=True))[0]:
+        pytest.skip("this machine gives no namespace of processes")
     if setting == "root" and os.getuid() != 0:
         pytest.skip("this is not root")
     base = base_for(setting)
@@ -130,12 +149,15 @@ def run(setting: str, profile: str, ground: Path) -> dict[str, dict[str, str]]:
         options = {"user": NOBODY_IN_PARTICULAR, "group": NOBODY_IN_PARTICULAR, "extra_groups": []}
         for path in (home, *home.rglob("*")):
             os.chown(path, NOBODY_IN_PARTICULAR, NOBODY_IN_PARTICULAR, follow_symlinks=False)
+    shutil.copy("/usr/bin/id", model.parent / "id-of-root")
+    (model.parent / "id-of-root").chmod(0o4755)  # root's where this is root
     (home / "tmp").mkdir()
     (home / "tmp").chmod(0o777)
     variables = {
         "PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home / "tmp"), "ISOPOD_HOME": str(home / "isopod"),
         "ISOPOD_ATTACK_ENV": str(model.parent.parent), "ISOPOD_ATTACK_SITE": str(site),
         "ISOPOD_ATTACK_PACKAGES": str(packages()), "PYTHONDONTWRITEBYTECODE": "1",
+        "ISOPOD_ATTACK_SETUID": str(model.parent / "id-of-root"),
     }  # fmt: skip
     done = subprocess.run(command, env=variables, cwd=home, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr[-4000:]
@@ -143,8 +165,7 @@ def run(setting: str, profile: str, ground: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(("setting", "profile"), CELLS)
 def test_what_succeeds_is_what_the_table_says(setting: str, profile: str, ground: Path) -> None:
     found = run(setting, profile, ground)
     if "ISOPOD_ATTACK_RECORD" in os.environ:
@@ -154,7 +175,7 @@ def test_what_succeeds_is_what_the_table_says(setting: str, profile: str, ground
     differ = {
         attack: (told, table[attack][setting, profile])
         for attack, told in found.items()
-        if (profile == "strict" or attack not in DEPENDS_ON_THE_MACHINE)
+        if (profile in ("strict", "processes") or attack not in DEPENDS_ON_THE_MACHINE)
         and ("+" if told["verdict"] == "succeeded" else "-") != table[attack][setting, profile]
     }
     assert differ == {}
@@ -165,6 +186,13 @@ def test_in_strict_nothing_succeeds_but_what_is_told() -> None:
     assert len(table) >= 47
     for setting in SETTINGS:
         assert {attack for attack, cells in table.items() if cells[setting, "strict"] != "-"} == OPEN_IN_STRICT
+
+
+def test_with_processes_nothing_more_succeeds_but_what_they_are_for() -> None:
+    table = expected()
+    for setting in ("root", "user"):
+        succeeds = {attack for attack, cells in table.items() if cells[setting, "processes"] != "-"}
+        assert succeeds == OPEN_IN_STRICT - {"number_of_a_process"} | ALLOWED_WITH_PROCESSES
 
 
 def test_each_attack_is_real() -> None:

@@ -153,6 +153,7 @@ class Victims:
             "mountpoint": str(self.folder / "mountpoint"), "tcp": self.listeners.tcp, "udp": self.listeners.udp,
             "unix": self.listeners.path, "abstract": self.listeners.abstract, "datagram": self.listeners.datagram,
             "pid": pid, "address": self.process.address, "descriptors": 5000,
+            "processes": 400, "stays": f"stays-{os.getpid()}", "setuid": os.environ.get("ISOPOD_ATTACK_SETUID", ""),
         }  # fmt: skip
 
     def _state(self) -> Any:

@@ -14,22 +14,26 @@ from typing import Any
 import pytest
 
 from isopod.ipc import doorbell
-from isopod.ipc.doorbell import ChildDoorbell, ParentDoorbell, Spin
+from isopod.ipc.doorbell import ChildDoorbell, GuardedDoorbell, ParentDoorbell, Spin
+from isopod.ipc.errors import SandboxUnavailable
 
 LONG_NS = 60 * 10**9  # a hang guard: the bell rings long before
+
+Kind = type[ParentDoorbell] | type[GuardedDoorbell]
+KINDS = [ParentDoorbell, GuardedDoorbell]
 
 
 class Bells:
     """Both ends of one semaphore."""
 
-    def __init__(self) -> None:
-        self.parent = ParentDoorbell()
+    def __init__(self, kind: Kind) -> None:
+        self.parent = kind()
         self.child = ChildDoorbell(os.dup(self.parent.fd))
 
 
-@pytest.fixture
-def bells() -> Iterator[Bells]:
-    made = Bells()
+@pytest.fixture(params=KINDS)
+def bells(request: pytest.FixtureRequest) -> Iterator[Bells]:
+    made = Bells(request.param)
     yield made
     made.parent.close()
     made.__dict__.clear()  # pytest keeps fixtures alive beyond the census, and each mapping has a descriptor
@@ -126,9 +130,10 @@ def test_no_name_is_left(bells: Bells) -> None:
     assert not os.get_inheritable(bells.parent.fd)
 
 
-def test_closing_twice_is_once() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_closing_twice_is_once(kind: Kind) -> None:
     """The second one must not close what has the same number by then."""
-    bell = ParentDoorbell()
+    bell = kind()
     number = bell.fd
     bell.close()
     other = os.dup2(0, number)
@@ -139,8 +144,9 @@ def test_closing_twice_is_once() -> None:
         os.close(other)
 
 
-def test_a_fork_hears_and_rings() -> None:
-    there, back = ParentDoorbell(), ParentDoorbell()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fork_hears_and_rings(kind: Kind) -> None:
+    there, back = kind(), kind()
     pid = os.fork()
     if pid == 0:
         there.wait(time.monotonic_ns() + LONG_NS)
@@ -167,8 +173,9 @@ for _ in range(100):
 """
 
 
-def test_another_program_with_nothing_but_its_standard_library_hears_and_rings() -> None:
-    there, back = ParentDoorbell(), ParentDoorbell()
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_program_with_nothing_but_its_standard_library_hears_and_rings(kind: Kind) -> None:
+    there, back = kind(), kind()
     folder = os.path.dirname(os.path.abspath(doorbell.__file__))
     command = [sys.executable, "-I", "-S", "-c", _ECHO, str(there.fd), str(back.fd), folder]
     with subprocess.Popen(command, pass_fds=(there.fd, back.fd)) as echo:
@@ -178,6 +185,38 @@ def test_another_program_with_nothing_but_its_standard_library_hears_and_rings()
     assert echo.returncode == 0
     there.close()
     back.close()
+
+
+_HOSTILE = """
+import ctypes, mmap, os, sys, time
+from isopod.ipc.doorbell import ChildDoorbell, GuardedDoorbell
+def passes(bell):
+    bell.ring()
+    bell.try_wait()
+    bell.wait(time.monotonic_ns() + 10**7)
+bell = GuardedDoorbell()
+child = ChildDoorbell(os.dup(bell.fd))
+for byte in (0xFF, 0x7F, 0x80, 0x01):
+    whole = mmap.mmap(bell.fd, 2 * mmap.PAGESIZE)
+    whole[:] = bytes([byte]) * len(whole)
+    passes(bell)
+whole[:] = bytes(len(whole))
+child.ring()
+assert [bell.try_wait(), bell.try_wait()] == [True, False], "and it is as good as new"
+print("alive")
+"""
+
+
+def test_whatever_a_child_writes_into_a_semaphore_its_parent_lives() -> None:
+    """Of an unguarded one, glibc ends the process: "The futex facility returned an unexpected error code"."""
+    done = subprocess.run([sys.executable, "-c", _HOSTILE], capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n", done.stderr
+
+
+def test_semaphores_of_an_old_c_library_cannot_be_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "confstr", lambda _: "glibc 2.17")
+    with pytest.raises(SandboxUnavailable, match=r"glibc 2\.17 cannot be guarded from a model; it needs glibc 2\.21"):
+        GuardedDoorbell()
 
 
 def test_many_ringers_lose_nothing(bells: Bells) -> None:

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import descendants
 import files
 import kernel
 import network
 import numpy as np
 import processes
+import strange
 import wire
 
 from isopod import worker
@@ -20,8 +22,10 @@ ATTACKS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     **files.ATTACKS,
     **network.ATTACKS,
     **processes.ATTACKS,
+    **descendants.ATTACKS,
     **kernel.ATTACKS,
     **wire.ATTACKS,
+    **strange.ATTACKS,
 }
 
 

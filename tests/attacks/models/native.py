@@ -34,3 +34,16 @@ def raw(number: int, *arguments: Any) -> int:
     if result == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def descriptors() -> list[int]:
+    """Those that are open, but for the standard streams."""
+    return [number for number in range(3, 1024) if _is_open(number)]
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

@@ -7,6 +7,8 @@ import os
 import socket
 from typing import Any
 
+import native
+
 Victims = dict[str, Any]
 WAIT = 5.0  # seconds: a hang guard
 
@@ -64,7 +66,7 @@ def datagram_from_a_pair(victims: Victims, _: Any) -> bool:
 def inherited_descriptor(victims: Victims, _: Any) -> bool:
     """By each socket that it was born with, to an address."""
     sent = False
-    for number in range(3, 64):
+    for number in native.descriptors():
         try:
             with socket.socket(fileno=os.dup(number)) as sock:
                 sent = sock.sendto(b"inherited_descriptor", victims["datagram"]) > 0 or sent

@@ -17,6 +17,7 @@ import threading
 import time
 from typing import Any
 
+import native
 import numpy as np
 
 from isopod import worker
@@ -29,21 +30,9 @@ def _link() -> Any:
     return next(one for one in gc.get_objects() if type(one).__name__ == "Link" and hasattr(one, "outbell"))
 
 
-def _descriptors() -> list[int]:
-    return [number for number in range(3, 64) if _is_open(number)]
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
-
-
 def shrink_a_segment(victims: Victims, _: Any) -> bool:
     shrunk = False
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             if os.fstat(number).st_size:
                 os.ftruncate(number, 0)
@@ -56,7 +45,7 @@ def shrink_a_segment(victims: Victims, _: Any) -> bool:
 def punch_a_hole_into_an_input(victims: Victims, x: Any) -> bool:
     """Zeroes what the application has sent, in the application's own memory."""
     punched = False
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             status = os.fstat(number)
             if status.st_size >= x.nbytes:
@@ -84,7 +73,7 @@ def map_an_input_again(victims: Victims, x: Any) -> bool:
     """With the descriptor that it has, or opened anew through /proc, to write."""
     import mmap
 
-    for number in _descriptors():
+    for number in native.descriptors():
         for path in (None, f"/proc/self/fd/{number}"):
             try:
                 size = os.fstat(number).st_size
@@ -275,7 +264,7 @@ def flood_the_log(victims: Victims, _: Any) -> bool:
 
 
 def frames_of_garbage(victims: Victims, _: Any) -> bool:
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             with socket.socket(fileno=os.dup(number)) as sock:
                 sock.send(b"\xff" * 4096)
@@ -287,7 +276,7 @@ def frames_of_garbage(victims: Victims, _: Any) -> bool:
 def millions_of_maps(victims: Victims, _: Any) -> bool:
     """A frame that says that it is a list of a million empty maps."""
     frame = b"\xdd\x00\x00\xff\x00" + b"\x80" * 0xFF00
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             with socket.socket(fileno=os.dup(number)) as sock:
                 sock.send(len(frame).to_bytes(4, "little") + frame)
@@ -298,7 +287,7 @@ def millions_of_maps(victims: Victims, _: Any) -> bool:
 
 def descriptors_to_the_application(victims: Victims, _: Any) -> bool:
     sent = False
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             with socket.socket(fileno=os.dup(number)) as sock:
                 room = np.array([0] * 16, dtype=np.int32).tobytes()
@@ -317,7 +306,7 @@ def close_everything(victims: Victims, _: Any) -> bool:
 def become_asynchronous(victims: Victims, _: Any) -> bool:
     """The lifeline, told to signal somebody else."""
     done = False
-    for number in _descriptors():
+    for number in native.descriptors():
         try:
             fcntl.fcntl(number, fcntl.F_SETOWN, victims["pid"])
             done = True
