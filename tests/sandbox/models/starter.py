@@ -79,15 +79,17 @@ def _stacked(rows):
 
 def _daemons(size=3):
     """Processes in sessions of their own, whose parents are gone: they hold everything that the worker has open."""
+    read, write = os.pipe()
     for _ in range(size):
         child = os.fork()
         if child == 0:
             os.setsid()
-            ctypes.CDLL(None).prctl(1, 0)  # nor do they die with whoever started them
             if os.fork() == 0:
-                ctypes.CDLL(None).prctl(1, 0)
+                ctypes.CDLL(None).prctl(1, 0)  # nor do they die with whoever started them
+                os.write(write, b"x")
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(600)
+            os.read(read, 1)
             os._exit(0)
         os.waitpid(child, 0)
     return {"started": size}
