@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 pytho
 # An interpreter that is gone takes its venv with it.
 $(shell test -x $(BIN)/python || rm -f $(USER_STAMP) $(DEV_STAMP))
 
-.PHONY: help demo test quick check fix bench stress clean links
+.PHONY: help demo test quick check fix bench bench-peers bench-quick stress clean links
 
 help:
 	@echo 'isopod: each machine-learning model in a process of its own, called like a local function'
@@ -33,6 +33,8 @@ help:
 	@echo '  make check   what needs no run: style, types, and the architecture'
 	@echo '  make fix     let ruff put the style right, and draw the diagrams of docs/ anew'
 	@echo '  make bench   the numbers of this machine'
+	@echo '  make bench-peers   the same calls through isopod and twenty others, in one run: docs/peers.md'
+	@echo '  make bench-quick   what moved since benchmarks/baseline.json (B=--update: write it anew; B=--fail: exit code 1)'
 	@echo '  make stress  a million calls while workers and applications are killed (S=--quick: half a minute)'
 	@echo '  make clean   remove .venv and every other thing that was made here'
 	@echo
@@ -64,6 +66,13 @@ fix: $(DEV_STAMP)
 
 bench: $(USER_STAMP)
 	@$(BIN)/python -m benchmarks
+
+# Each peer's environment is built the first time, gigabytes in all. A later --into wins: B="--only Pipe --into FOLDER".
+bench-peers: $(DEV_STAMP)
+	@$(BIN)/python -m benchmarks.peers --into docs $(B)
+
+bench-quick: $(USER_STAMP)
+	@$(BIN)/python -m benchmarks.quick $(B)
 
 stress: $(USER_STAMP)
 	@PYTHONPATH=tests $(BIN)/python -m stress $(S)

@@ -7,6 +7,7 @@ is part of its call. The garbage collector runs as it would for a user.
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import statistics
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 _CHUNK_NS = 20_000_000  # a turn's length, about
 _CHUNK_CALLS = 400
 _PACED_CALLS = 25
-_LEAST_TURNS = 2
+LEAST_TURNS = 2
 
 
 @dataclass(frozen=True)
@@ -65,25 +66,30 @@ def interleaved(
     time. With a ``pause`` between calls all turns have the same number of calls.
     """
     gc.collect()
-    turns = {one.name: _turn(one, warm_up / len(contenders), pause) for one in contenders}
+    turns = {one.name: turn(functools.partial(timed, one.call), warm_up / len(contenders), pause) for one in contenders}
     samples: dict[str, list[int]] = {one.name: [] for one in contenders}
     until = time.monotonic() + seconds
     done = 0
-    while done < _LEAST_TURNS or time.monotonic() < until:
+    while done < LEAST_TURNS or time.monotonic() < until:
         for one in contenders:
             count = turns[one.name]
-            timed(one.call, 5 if count >= 25 else 1, pause)
+            timed(one.call, uncounted(count), pause)
             samples[one.name] += timed(one.call, count, pause)
         done += 1
     return samples
 
 
-def _turn(one: Contender, warm_up: float, pause: float) -> int:
-    """Warm a contender up, and return how many calls make a turn."""
+def uncounted(count: int) -> int:
+    """How many calls of a turn come first and are not counted."""
+    return 5 if count >= 25 else 1
+
+
+def turn(take: Callable[[int], list[int]], warm_up: float, pause: float) -> int:
+    """Warm a contender up, of which ``take`` takes so many samples, and return how many calls make a turn."""
     until = time.monotonic() + warm_up
-    costs = timed(one.call, 2)
+    costs = take(2)
     while time.monotonic() < until:
-        costs += timed(one.call, 1)
+        costs += take(1)
     if pause:
         return _PACED_CALLS
     return max(1, min(_CHUNK_CALLS, int(_CHUNK_NS / statistics.median(costs[-100:]))))

@@ -22,7 +22,7 @@ import isopod
 from benchmarks import functions
 from benchmarks.effort import Effort
 from benchmarks.measure import Contender, interleaved
-from benchmarks.peers import PingPong, PipePeer, ping_pong, pipe_peer
+from benchmarks.peers.yardsticks import PingPong, PipePeer, ping_pong, pipe_peer
 from benchmarks.placement import placements
 from benchmarks.progress import Progress
 from benchmarks.results import Key, Results

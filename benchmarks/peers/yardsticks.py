@@ -1,4 +1,4 @@
-"""What isopod is compared with: the same call through a pipe, and a bare ping-pong of two semaphores.
+"""What each figure of isopod has beside it: the same call through a pipe, and a bare ping-pong of two semaphores.
 
 Each has a child of its own, this file run as a module, which ends when its parent does.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import posix_ipc
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent.parent
 _PATIENCE = 30.0  # seconds for a child to start
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -79,7 +79,7 @@ def ping_pong() -> Iterator[PingPong]:
 def _child(*arguments: str) -> Iterator[tuple[Any, int]]:
     """A child of this file, once it says that it is ready; killed at the end."""
     ours, theirs = multiprocessing.Pipe()
-    command = [sys.executable, "-m", "benchmarks.peers", str(theirs.fileno()), *arguments]
+    command = [sys.executable, "-m", "benchmarks.peers.yardsticks", str(theirs.fileno()), *arguments]
     with ours, subprocess.Popen(command, cwd=_ROOT, pass_fds=[theirs.fileno()], start_new_session=True) as child:
         try:
             theirs.close()
