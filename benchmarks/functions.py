@@ -25,6 +25,11 @@ def plus_one(x: Array) -> Array:
     return x + 1
 
 
+def any_of_them(x: Array, function: str) -> Array:
+    """One model for all of them."""
+    return {"first": first, "plus_one": plus_one, "hold": hold}[function](x)
+
+
 def hold(x: Array) -> Array:
     """Tell in the lobby which process this is, and hold the call there until somebody kills it."""
     with open(os.environ[LOBBY], "w", encoding="ascii") as lobby:

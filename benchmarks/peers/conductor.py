@@ -32,7 +32,7 @@ class Failure(Exception):
 
 
 class Driver:
-    """A peer's process. ``end`` leaves nothing of it, whatever the peer does."""
+    """A peer's process, from the making of it to ``stop`` or ``abandon``. Its children are the household's to end."""
 
     def __init__(self, entry: Entry, environment: Prepared, variables: dict[str, str] | None = None) -> None:
         self.entry = entry
@@ -90,6 +90,8 @@ class Driver:
 
     def stop(self) -> None:
         """Have the peer stop, and its process end: by force if they do not do it by themselves."""
+        if self._connection.closed:
+            return  # it was abandoned
         with contextlib.suppress(Failure):
             self.ask("stop", _STOP)
         self._connection.close()

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.measure import turn, uncounted
 from benchmarks.peers.contract import Peer, make
 
-_WARNING_CALLS = 3  # calls before the one that is held, so that nothing is new to the worker
+_WARM_CALLS = 3  # calls before the one that is held, so that nothing is new to the worker
 
 
 class Driver:
@@ -68,7 +68,7 @@ class Driver:
     def hold(self) -> dict[str, Any]:
         """Make a call that somebody kills the worker of. How it ends, and when (of the monotonic clock)."""
         array = np.zeros(256, np.float32)
-        for _ in range(_WARNING_CALLS):
+        for _ in range(_WARM_CALLS):
             self.peer.call("first", array)
         outcome = self._outcome("hold")
         return {"outcome": outcome, "at": time.perf_counter_ns()}

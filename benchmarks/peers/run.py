@@ -94,7 +94,7 @@ class Run:
                 for row in self._victims:
                     if row.reason is None:
                         self._progress.step(f"{row.name}: killed in mid-call", _KILL)
-                        with _told(row):
+                        with self._told(row):
                             row.death = conductor.kill(self._entries[row.name], self._environments[row.name], household)
             finally:
                 self._progress.clear()
@@ -105,7 +105,7 @@ class Run:
     def _measure(self) -> None:
         for row in self.rows:
             self._progress.step(f"{row.name}: starting (the first time its environment is built)", _START)
-            with _told(row):
+            with self._told(row):
                 self._start(row)
         for _ in range(self._effort.passes):
             for cell in self._cells:
@@ -134,7 +134,7 @@ class Run:
         seconds = self._effort.seconds * len(rows)
         self._progress.step(cell.name, seconds + self._effort.warm_up * len(rows))
         for row in rows:
-            with _told(row):
+            with self._told(row):
                 driver = self._drivers[row.name]
                 driver.ask("prepare", function=cell.function, nbytes=SIZES[cell.size])
                 turns[row.name] = driver.ask("warm", seconds=self._effort.warm_up, pause=cell.pause)["count"]
@@ -142,7 +142,7 @@ class Run:
         while done < LEAST_TURNS or time.monotonic() < until:
             for row in rows:
                 if row.reason is None:
-                    with _told(row):
+                    with self._told(row):
                         taken = self._drivers[row.name].ask("turn", count=turns[row.name], pause=cell.pause)
                         self._samples.setdefault((row.name, cell.name), []).extend(taken["samples"])
             done += 1
@@ -150,11 +150,12 @@ class Run:
             if (row.name, cell.name) in self._samples:
                 row.figures[cell.name] = Summary.of(self._samples[row.name, cell.name])
 
-
-@contextlib.contextmanager
-def _told(row: Row) -> Iterator[None]:
-    """A failure is the row's own affair."""
-    try:
-        yield
-    except Failure as failure:
-        row.reason = str(failure)
+    @contextlib.contextmanager
+    def _told(self, row: Row) -> Iterator[None]:
+        """A failure is the row's own affair; the others do not wait for it, nor beside it."""
+        try:
+            yield
+        except Failure as failure:
+            row.reason = str(failure)
+            if row.name in self._drivers:
+                self._drivers[row.name].abandon()

@@ -16,8 +16,6 @@ RATIO, COUNT = "ratio", "count"
 # What is left when nothing has changed: of counts, the collector's turns and the hashes of names; of ratios, where in
 # memory things have come to lie in this run.
 _FLOOR = {RATIO: 0.05, COUNT: 0.01}
-# Of how many interquartile ranges two medians may be apart. A baseline of another day has another neighbourhood.
-_RANGES = 0.5
 
 
 @dataclass(frozen=True)
@@ -87,5 +85,6 @@ def _judge(name: str, then: Baseline, now: Baseline) -> Verdict:
         return Verdict(name, today, before)
     if today.kind == COUNT and then.counted_on != now.counted_on:
         return Verdict(name, today, before)
-    learnt = _RANGES * (before.spread + today.spread) / before.value
+    # Half of it was tried, and told of a change where there was only another neighbourhood.
+    learnt = (before.spread + today.spread) / before.value
     return Verdict(name, today, before, today.value / before.value - 1, max(_FLOOR[today.kind], learnt))

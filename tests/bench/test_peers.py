@@ -130,6 +130,24 @@ def test_one_that_fails_does_not_end_the_run() -> None:
     assert pipe.death.outcome == "EOFError"
 
 
+def test_one_that_dies_in_mid_run_leaves_it_and_what_it_had_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = (Cell("first", "1 KB"), Cell("plus_one", "1 KB"))
+    measured = Run([PIPE, IN_PROCESS], cells, BRIEF, kills=False)
+    step = Progress.step
+
+    def deadly(progress: Progress, what: str, seconds: float) -> None:
+        step(progress, what, seconds)
+        if what == cells[1].name:
+            measured._drivers[PIPE.name].process.kill()
+
+    monkeypatch.setattr(Progress, "step", deadly)
+    measured()
+    pipe, in_process = measured.rows
+    assert pipe.reason == "its process ended with -9"
+    assert list(pipe.figures) == ["1 KB small"]
+    assert list(in_process.figures) == ["1 KB small", "1 KB full"]
+
+
 def test_ctrl_c_ends_every_process_and_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = (Cell("first", "1 KB"), Cell("plus_one", "1 KB"))
     step = Progress.step
