@@ -106,8 +106,8 @@ def _pairs(place: Placement) -> Iterator[list[_Pair]]:
             _Pair("1 KB, small / Pipe", lambda: first(x=x), lambda: pipe(small), 100),
             _Pair("1 KB, small / semaphores, every 1 ms", lambda: first(x=x), semaphores, 20, _PAUSE),
             _Pair("16 MB, small / 1 KB, small", lambda: first(x=wide), lambda: first(x=x), 100),
-            _Pair("16 MB, x + 1, no copies / in process", lambda: placed(x=wide_placed), lambda: large + 1, 3),
-            _Pair("16 MB, x + 1, copies / two memcpys", lambda: plus_one(x=large), copies, 3),
+            _Pair("16 MB, x + 1, no copies / in process", lambda: placed(x=wide_placed), lambda: large + 1, 5),
+            _Pair("16 MB, x + 1, copies / two memcpys", lambda: plus_one(x=large), copies, 5),
         ]
 
 
