@@ -16,6 +16,7 @@ _WEIGHTS = {"isopod": "bold", "peer": "normal", "limit": "normal"}
 
 def draw(rows: Sequence[Row], title: str, path: Path) -> None:
     """Write it in the form that the name ends with. Raises ``ImportError`` without matplotlib."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(12, 1.6 + 0.29 * len(rows)), layout="constrained")
@@ -30,7 +31,8 @@ def draw(rows: Sequence[Row], title: str, path: Path) -> None:
         label.set_color("#777777" if row.group == "limit" else "#000000")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, fontsize=8, frameon=False, loc="outside lower center", ncols=len(SIZES))
-    figure.savefig(path, dpi=144, metadata={"Date": None} if path.suffix == ".svg" else None)
+    with matplotlib.rc_context({"svg.hashsalt": "peers"}):  # the same figures are the same bytes
+        figure.savefig(path, dpi=144, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _rank(row: Row) -> tuple[bool, float]:

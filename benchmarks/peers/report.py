@@ -16,9 +16,10 @@ from isopod.cli.screen import Screen, table
 NOTES = """\
 A float32 array goes in; back comes one element (small), or `x + 1`, as large as the input (full). Microseconds, median
 with the minimum in brackets, over all calls but the first ones of each turn; every row took its turns in the same run,
-one after the other, again and again. Nothing is pinned, and libraries compute with one thread. "No copies", "in shared
-memory": the array is in shared memory from the beginning, and the answer is used where it lies; all others start from
-an ordinary array and end with one. Polling and spinning take a processor each while they wait.
+one after the other, again and again. Nothing is pinned (`taskset -c 0` before the command puts all of it on one core),
+and libraries compute with one thread. "No copies", "in shared memory": the array is in shared memory from the
+beginning, and the answer is used where it lies; all others start from an ordinary array and end with one. Polling and
+spinning take a processor each while they wait.
 Killed: SIGKILL for the worker in mid-call, and what its caller gets; "hangs" is five seconds without an answer. Left
 behind: after the application has then stopped its peer as the manual says, or, where that hung, was killed itself."""
 

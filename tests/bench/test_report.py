@@ -98,4 +98,6 @@ def _fonts(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_the_picture(form: str, tmp_path: Path) -> None:
     picture.draw(ROWS, "a machine", tmp_path / f"peers.{form}")
     drawn = (tmp_path / f"peers.{form}").read_bytes()
+    picture.draw(ROWS, "a machine", tmp_path / f"again.{form}")
+    assert (tmp_path / f"again.{form}").read_bytes() == drawn
     assert drawn[1:4] == b"PNG" if form == "png" else b"<svg" in drawn
