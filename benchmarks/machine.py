@@ -1,78 +1,25 @@
-"""The machine's facts, without which no figure means anything, and who else used it during the run."""
+"""The machine's facts, with the commit that is measured."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import os
-import platform
-import resource
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from isopod.runtime.bench import machine
+from isopod.runtime.bench.machine import Load
+
+__all__ = ["Load", "facts"]
 
 
 def facts() -> dict[str, str]:
     """Name and value, in the order of the report."""
-    allowed, present = len(os.sched_getaffinity(0)), os.cpu_count()
-    return {
-        "isopod": importlib.metadata.version("isopod") + _commit(),
-        "processor": f"{_processor()}, {platform.machine()}",
-        "cores": f"{allowed}" if allowed == present else f"{allowed} of {present}",
-        "kernel": f"{platform.system()} {platform.release()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "numpy": np.__version__,
-    }
-
-
-@dataclass(frozen=True)
-class Load:
-    """Processor time so far, in seconds: all of it, what was busy, what a hypervisor took, and what we used."""
-
-    total: float
-    busy: float
-    stolen: float
-    ours: float
-    averages: tuple[float, float, float]
-
-    @classmethod
-    def now(cls) -> Load:
-        with open("/proc/stat", encoding="ascii") as file:
-            ticks = [int(field) for field in file.readline().split()[1:9]]
-        user, nice, system, idle, waiting, interrupt, soft, stolen = (tick / os.sysconf("SC_CLK_TCK") for tick in ticks)
-        busy = user + nice + system + interrupt + soft
-        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        ours = sum(use.ru_utime + use.ru_stime for use in usage)
-        return cls(busy + idle + waiting + stolen, busy, stolen, ours, os.getloadavg())
-
-    def since(self, before: Load) -> dict[str, str]:
-        """What others did meanwhile. Children that are still running count as others: end them first."""
-        total = max(self.total - before.total, 1e-9)
-        others = max(0.0, (self.busy - before.busy) - (self.ours - before.ours)) / total
-        stolen = (self.stolen - before.stolen) / total
-        return {
-            "load average": f"{_text(before)} before, {_text(self)} after (1, 5, 15 minutes)",
-            "others": f"{others:.0%} of the processor time went to other processes, {stolen:.0%} to the hypervisor",
-        }
-
-
-def _text(load: Load) -> str:
-    return " ".join(f"{value:.2f}" for value in load.averages)
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if name.strip() in ("model name", "Model"):
-                return value.strip()
-    return platform.processor() or "an unnamed processor"
+    found = machine.facts()
+    return {**found, "isopod": found["isopod"] + _commit()}
 
 
 def _commit() -> str:
-    """The commit that is measured, where this is a git repository; with a plus where files differ from it."""
+    """The commit, where this is a git repository; with a plus where files differ from it."""
     root = Path(__file__).resolve().parent.parent
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"]
     with contextlib.suppress(OSError):

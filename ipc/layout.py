@@ -22,7 +22,7 @@ import struct
 from typing import NamedTuple
 
 MAGIC = 0x31444F504F5349  # "ISOPOD1" read as a little-endian word
-VERSION = 1
+VERSION = 2
 
 ALIGNMENT = 64  # bytes: a cache line, and what every SIMD kernel asks of a tensor at most
 HEADER = struct.Struct("<QIIII")
@@ -30,6 +30,7 @@ CURSOR_OFFSET = 64
 PROGRESS_OFFSET = 72
 SLOTS_OFFSET = 128
 SLOT_HEAD = struct.Struct("<QI4x")
+SENT_WORD = 5  # of a record, in words of 8 bytes: where an answer says when it was sent
 
 MAX_RANK = 32  # numpy 1.x ends here; numpy 2 allows 64
 MAX_NAME = 256  # bytes of UTF-8

@@ -2,12 +2,14 @@
 
 ::
 
-    header       kind u8 · flags u8 · tensors u16 · plain bytes u32 · call u64 · four u64
-                 call:   deadline (0: none) · submitted · 0 · 0                  times are ``time.monotonic_ns()``
-                 answer: received · started · finished · bytes that the worker copied for this call
+    header       kind u8 · flags u8 · tensors u16 · plain bytes u32 · call u64 · five u64
+                 call:   deadline (0: none) · submitted · 0 · 0 · 0              times are ``time.monotonic_ns()``
+                 answer: received · started · finished · sent · bytes that the worker copied for this call
     tensors      dtype u8 · rank u8 · segment u16 · name bytes u16 · spare u16
                  block u64 · offset u64 · bytes u64, then rank × i64, then the name
     plain        msgpack: what is not a tensor, and which inputs the model still holds
+
+``sent`` is written last, into the slot itself (``layout.SENT_WORD``): the making of the record lies before it.
 
 Names travel with each tensor: both sides keep a small dictionary of them, so a name costs what an index would, and
 there is no shared numbering that could come apart. A record that is longer than a slot goes into a block, and
@@ -28,7 +30,7 @@ from isopod.ipc.errors import ProtocolError, SpecError
 CALL, RESULT, RAISED, EXPIRED, FULL, CANCELLED = 1, 2, 3, 4, 5, 6
 SPILLED = 1
 
-_HEADER = struct.Struct("<BBHIQQQQQ")
+_HEADER = struct.Struct("<BBHIQQQQQQ")
 _TENSOR = struct.Struct("<BBHHxxQQQ")
 _DIMS = [struct.Struct(f"<{rank}q") for rank in range(layout.MAX_RANK + 1)]
 _MAX_CACHED_NAMES = 4096
@@ -40,7 +42,7 @@ _encoded_names: dict[str, bytes] = {}
 _decoded_names: dict[bytes, str] = {}
 
 
-Stamps = Tuple[int, int, int, int]
+Stamps = Tuple[int, int, int, int, int]
 
 
 class Tensor(NamedTuple):
@@ -118,7 +120,9 @@ def decode(data: bytes) -> Record:
     extra = plain.unpack(data[at:]) if tail else {}
     if type(extra) is not dict:
         raise ProtocolError("the plain part of a record is not a dict")
-    return Record(kind, call, (stamps[0], stamps[1], stamps[2], stamps[3]), tensors, extra, bool(flags & SPILLED))
+    return Record(
+        kind, call, (stamps[0], stamps[1], stamps[2], stamps[3], stamps[4]), tensors, extra, bool(flags & SPILLED)
+    )
 
 
 def _decode_tensors(data: bytes, count: int) -> tuple[Tensor, ...]:

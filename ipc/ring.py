@@ -11,6 +11,7 @@ the original while it is being checked.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import Iterator
 
@@ -45,12 +46,17 @@ class RecordWriter:
         self._shape = shape
         self._next = 0
 
-    def write(self, record: bytes) -> int:
-        """Publish one record of at most ``Layout.payload`` bytes; returns its number, counted from 0."""
+    def write(self, record: bytes, stamped: int = -1) -> int:
+        """Publish one record of at most ``Layout.payload`` bytes; returns its number, counted from 0.
+
+        ``stamped`` is the word of the record, if any, that takes the moment at which it is published.
+        """
         number = self._next
         start = layout.SLOTS_OFFSET + number % self._shape.slots * self._shape.slot_size
         size = len(record)
         self._map[start + 16 : start + 16 + size] = record
+        if stamped >= 0:
+            self._words[start // 8 + 2 + stamped] = time.monotonic_ns()
         # SYNC POINT record: length and payload before the sequence number; x86 keeps the order of stores, and
         # everywhere else the doorbell, through which every record is consumed, does.
         self._words[start // 8 + 1] = size

@@ -51,12 +51,15 @@ from isopod.runtime.api import (
 )
 
 if _TYPE_CHECKING:
+    from isopod.runtime.bench import Benchmark, bench
     from isopod.runtime.comparison import Comparison, compare
+    from isopod.runtime.observe.trace import trace
     from isopod.runtime.pods.examples import Example
     from isopod.runtime.pods.packing import pack
 
 __all__ = [
     "ArenaFull",
+    "Benchmark",
     "BuildEvent",
     "Closed",
     "Comparison",
@@ -88,19 +91,24 @@ __all__ = [
     "WorkerHealth",
     "WorkerTimeout",
     "WorkerUnavailable",
+    "bench",
     "compare",
     "errors",
     "health",
     "load",
     "pack",
+    "trace",
 ]
 
 # What an application that serves models does not need is imported when it is first asked for.
 _LATE = {
+    "Benchmark": "isopod.runtime.bench",
+    "bench": "isopod.runtime.bench",
     "Comparison": "isopod.runtime.comparison",
     "compare": "isopod.runtime.comparison",
     "Example": "isopod.runtime.pods.examples",
     "pack": "isopod.runtime.pods.packing",
+    "trace": "isopod.runtime.observe.trace",
 }
 
 

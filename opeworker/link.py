@@ -109,7 +109,7 @@ class Link:
 
     def answer(self, record: bytes) -> None:
         """Publish one record and ring."""
-        self._writer.write(record)
+        self._writer.write(record, layout.SENT_WORD)
         self.outbell.ring()
 
     def segment(self, index: int) -> Segment:

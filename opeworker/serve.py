@@ -62,7 +62,7 @@ class Server:
         if expired or self._link.cancellations.refuses(number - 1, call.call):
             # Nobody wants it any more, so nothing of it is looked at.
             kind = records.EXPIRED if expired else records.CANCELLED
-            self._reply(kind, call, (received, received, received, 0), [], {})
+            self._reply(kind, call, (received, received, received, 0, 0), [], {})
             return
         if call.spilled:
             call = records.decode(self._inbound.spilled(call.tensors[0]))
@@ -91,7 +91,7 @@ class Server:
         inputs = returned = None
         if os.getpid() != self._link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
-        self._reply(kind, call, (received, started, finished, self._copied), tensors, extra)
+        self._reply(kind, call, (received, started, finished, 0, self._copied), tensors, extra)
         context._Running.call = None
 
     def _inputs(self, call: Record) -> dict[str, Any]:

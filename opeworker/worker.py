@@ -103,7 +103,11 @@ def _load(link: Link, order: dict[str, Any], laps: Laps) -> tuple[Any, Any]:
     where = order["environment"]
     device = str(where.get("device") or "")
     wanted = backends.Order(target, order["arguments"], where["threads"], device, lambda: laps.lap("module"))
-    model = backends.load(wanted)
+    model: Any = backends.load(wanted)
+    if target.get("timed"):
+        from isopod.opeworker.timed import Timed
+
+        model = Timed(model)
     laps.lap("construct")
     return server, model
 

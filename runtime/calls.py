@@ -48,8 +48,11 @@ class Call:
     attempt = sends = 1
     begun = True  # whether a model saw it; known once its worker has died
     number = -1  # of its record in the ring, once it is sent
-    sent_ns = 0
-    stamps: Stamps = (0, 0, 0, 0)
+    # Moments on the way, 0 for what did not happen: see ``observe.phases``.
+    asked_ns = placed_ns = sent_ns = 0
+    stamps: Stamps = (0, 0, 0, 0, 0)
+    marks: list[int] | None = None  # once it is answered
+    thread = 0  # whose call it is, while that is recorded
 
     def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
         self.id = next(_numbers)
@@ -64,14 +67,32 @@ class Call:
         """Copy in what must be copied. Raises ``SpecError``, ``ArenaFull``."""
         self.tensors, self.kept, values = outbound.place_all(items, room_by_ns)
         self.plain = plain.pack(values) if values else b""
+        self.placed_ns = time.monotonic_ns()
 
     def encode(self, spilled: Tensor | None = None) -> None:
         """Make its record, or that of the block which holds the record. Raises ``SpecError``."""
-        stamps = (self.deadline_ns, self.submitted_ns, 0, 0)
+        stamps = (self.deadline_ns, self.submitted_ns, 0, 0, 0)
         if spilled is None:
             self.record = records.encode(records.CALL, self.id, stamps, self.tensors, self.plain)
         else:
             self.record = records.encode(records.CALL, self.id, stamps, [spilled], flags=records.SPILLED)
+
+    def mark(self, turn_ns: int, heard_ns: int, taken_ns: int) -> list[int]:
+        """Its answer is taken in: all moments so far, and room for that in which it is handed over.
+
+        ``turn_ns`` is when its worker was done with the call before.
+        """
+        received, started, finished, replied, _ = self.stamps
+        self.marks = [
+            self.asked_ns or self.submitted_ns, self.submitted_ns, self.placed_ns, self.sent_ns, turn_ns,
+            received, started, finished, replied, heard_ns, taken_ns, 0,
+        ]  # fmt: skip
+        return self.marks
+
+    def handed_over(self) -> None:
+        """Whoever asked has its outcome."""
+        if self.marks is not None:
+            self.marks[-1] = time.monotonic_ns()
 
     def find(self, tensor: Tensor) -> Loan | None:
         """The input that an output lies in, where a model returned a view of it."""
@@ -110,7 +131,7 @@ class Call:
             self.release()
             return None
         again = Call(self.deadline_ns, self.timeout, self.deliver, self.threaded)
-        again.submitted_ns = self.submitted_ns
+        again.asked_ns, again.thread = self.asked_ns, self.thread
         again.tensors, again.kept, again.plain = self.tensors, self.kept, self.plain
         again.attempt, again.sends = attempt, self.sends + 1
         again.verdict = self.verdict

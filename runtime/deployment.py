@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from isopod.ipc.arena import Arena
 from isopod.ipc.errors import ArenaFull, Closed, SpecError, WorkerUnavailable
 from isopod.ipc.segment import Segment
@@ -22,9 +24,11 @@ from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import Call
 from isopod.runtime.fleet import Fleet
 from isopod.runtime.health import Health, WorkerHealth
-from isopod.runtime.history import History
+from isopod.runtime.history import History, Origin
 from isopod.runtime.interface import Interface
 from isopod.runtime.lifecycle import READY, SHUT, STOPPED
+from isopod.runtime.observe import recording
+from isopod.runtime.observe.phases import COMPUTE, NAMES, settled
 from isopod.runtime.process import GARBAGE, REPLACED, WorkerProcess
 from isopod.runtime.report import CrashReport
 from isopod.runtime.sandbox.report import SandboxReport
@@ -157,6 +161,8 @@ class Deployment:
 
     def _on_death(self, session: Session) -> None:
         """On the monitor thread, before any caller hears of it."""
+        if recording.active is not None:
+            recording.active.ended(session)
         if session.crashed and session.report is not None and not self._closed:
             self.counters.crashes += 1
             self.last_crash = session.report
@@ -205,6 +211,13 @@ class Deployment:
         )
 
     @property
+    def origin(self) -> Origin:
+        """Where its workers run. Raises ``Closed`` where it was never loaded."""
+        if self._fleet is None:
+            raise Closed(f"model {self.name!r} was never loaded")
+        return self._fleet.blueprint.origin
+
+    @property
     def start_times(self) -> dict[str, float]:
         """Where the time of the last worker's start went, in seconds."""
         fleet = self._fleet
@@ -220,15 +233,17 @@ class Deployment:
         """Counters and latencies since the model was loaded. Raises ``Closed`` in a forked copy."""
         self.check_process()
         counters, arena = self.counters, self.owner.arena
-        times = counters.times.copy()
+        marks = settled(counters.marks.copy())
+        spans = np.diff(marks, axis=1)
         start = self.start_times
         return Stats(
             calls=counters.calls,
             errors=counters.errors,
             crashes=counters.crashes,
             restarts=self.health().restarts,
-            latency=latency(waited for waited, _ in times),
-            compute=latency(computed for _, computed in times),
+            latency=latency(marks[:, -1]),
+            compute=latency(spans[:, COMPUTE]),
+            phases={name: latency(spans[:, number]) for number, name in enumerate(NAMES)} if len(spans) else {},
             bytes_copied_in=counters.copied_in,
             bytes_copied_out=counters.copied_out,
             rss_bytes=self.rss(),

@@ -214,7 +214,7 @@ class Fleet:
             self._launches.remove(launch)
             launch.over()
             self.interface = Interface(session.name, session.interface, self.blueprint.contract)
-            self.start_times = launch.parts(session)
+            self.start_times = launch.account(session)
             self._circuit.ready()
             if not self._founding:
                 self.restarts += 1

@@ -42,6 +42,7 @@ class CallFuture(Future[Outputs]):
         """Deliver what became of the call."""
         error, call.error = call.error, None
         self._depart()
+        call.handed_over()
         try:
             if error is None:
                 outputs, call.outputs = Outputs(call.outputs), None

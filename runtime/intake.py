@@ -60,7 +60,8 @@ class Intake:
             return answer
         if len(answer.tensors) != 1:
             raise ProtocolError("a spilled record is not one tensor")
-        return records.decode(self._inbound.spilled(answer.tensors[0]))
+        # When it was sent is written into the slot alone.
+        return records.decode(self._inbound.spilled(answer.tensors[0]))._replace(stamps=answer.stamps)
 
     def outcome(self, call: Call, answer: Record) -> Exception | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""

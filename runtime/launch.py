@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from isopod.runtime import startup
 from isopod.runtime.keeper import Timer
+from isopod.runtime.observe import recording
 from isopod.runtime.session import Session
 
 
@@ -23,10 +24,14 @@ class Launch:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
-    def parts(self, session: Session) -> dict[str, float]:
+    def account(self, session: Session) -> dict[str, float]:
         """Where the time went until now, when its session is ready."""
         spawned = session.process.spawned_ns / 1e9
-        return startup.parts(session.interface["timings"], ordered=self.began, spawned=spawned, total=self.seconds)
+        said = session.interface["timings"]
+        parts = startup.parts(said, ordered=self.began, spawned=spawned, total=self.seconds)
+        if recording.active is not None:
+            recording.active.started(session, int(self.began * 1e9), parts)
+        return parts
 
     @property
     def sessions(self) -> list[Session]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from isopod.ipc.errors import SpecError
@@ -19,6 +20,7 @@ from isopod.runtime.health import Health
 from isopod.runtime.history import History, folder_for
 from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
+from isopod.runtime.observe import recording
 from isopod.runtime.options import Options
 from isopod.runtime.problems import Problem
 from isopod.runtime.problems.contract import Cast, Contract, problem_of
@@ -116,6 +118,10 @@ def load(
 
         model = isopod.load("digits.py:Classifier", env=isopod.Env(["scikit-learn==1.2.2", "numpy<2"]), workers=2)
     """
+    if recording.VARIABLE in os.environ:
+        from isopod.runtime.observe.trace import heed_environment  # most applications have no use for it
+
+        heed_environment()
     asked = {
         "timeout": timeout, "load_timeout": load_timeout, "grace": grace, "memory_limit": memory_limit,
         "workers": workers, "standby": standby, "retries": retries, "max_waiting": max_waiting,
@@ -155,6 +161,19 @@ def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeo
         model = Model(deployment, source, timeout)
         failed.pop_all()  # from here on the model closes it, when it is let go
     return supervisor.register(model)
+
+
+def timed(model: Model) -> Model:
+    """The same model once more, in a process of its own that does nothing but time it; see the worker's ``timed``.
+
+    Raises as ``load``.
+    """
+    given = model._source
+    source = replace(given, target=replace(given.target, timed=True), contract=Contract(), start="spawn")
+    deployment = Deployment(
+        given.name, Staffing(), given.memory_limit, History(), protected=given.sandbox.strict
+    )  # fmt: skip
+    return _started(deployment, source, source.blueprint(), None)
 
 
 @contextlib.contextmanager

@@ -352,6 +352,7 @@ class Model:
 def _result(call: Call) -> Outputs:
     """The call's outputs, or its error, which is raised once and outside of any frame that holds the session."""
     error, call.error = call.error, None
+    call.handed_over()
     if error is not None:
         try:
             raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from isopod.ipc.errors import SpecError
 from isopod.runtime.calls import Call, check_seconds, deadline_after
 from isopod.runtime.interface import Interface
+from isopod.runtime.observe import recording
 from isopod.runtime.problems.outcome import Verdict
 
 ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
@@ -16,18 +18,20 @@ _ARENA_WAIT_NS = int(ARENA_WAIT * 1e9)
 
 
 class Request(NamedTuple):
-    """``verdict`` looks at the outputs, where a problem says how they are to be."""
+    """``verdict`` looks at the outputs, where a problem says how they are to be; ``asked_ns`` is when it was asked."""
 
     inputs: Mapping[str, Any]
     timeout: float | None
     deadline_ns: int
     verdict: Verdict | None = None
+    asked_ns: int = 0
 
     @classmethod
     def of(
         cls, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None, usual: float | None
     ) -> Request:
         """From the arguments of a call; ``usual`` is its model's own timeout. Raises ``SpecError``."""
+        asked_ns = time.monotonic_ns()
         if inputs is None:
             inputs = named
         elif named:
@@ -38,7 +42,7 @@ class Request(NamedTuple):
             timeout = usual
         else:
             check_seconds(timeout, "timeout")
-        return cls(inputs, timeout, deadline_after(timeout))
+        return cls(inputs, timeout, deadline_after(timeout), None, asked_ns)
 
     def admitted(self, interface: Interface) -> Request:
         """The same with what is to be sent: checked, completed by defaults, cast. Raises ``SpecError``."""
@@ -46,7 +50,7 @@ class Request(NamedTuple):
         verdict = interface.verdict(inputs)
         if inputs is self.inputs and verdict is None:
             return self
-        return Request(inputs, self.timeout, self.deadline_ns, verdict)
+        return Request(inputs, self.timeout, self.deadline_ns, verdict, self.asked_ns)
 
     @property
     def room_by(self) -> int:
@@ -55,6 +59,9 @@ class Request(NamedTuple):
 
     def call(self, deliver: Any, *, threaded: bool) -> Call:
         call = Call(self.deadline_ns, self.timeout, deliver, threaded)
+        call.asked_ns = self.asked_ns
+        if recording.active is not None:
+            call.thread = threading.get_ident()
         if self.verdict is not None:
             call.verdict = self.verdict
         return call

@@ -29,6 +29,7 @@ from isopod.runtime.lifecycle import DRAINING, ENDED, READY, Lifecycle
 from isopod.runtime.listener import Listener
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.monitor import Watch
+from isopod.runtime.observe import recording
 from isopod.runtime.oom import Gauge
 from isopod.runtime.process import APPLICATION_ENDED, CLOSED, FAREWELLS, GARBAGE, WorkerProcess
 from isopod.runtime.report import CrashReport
@@ -98,13 +99,13 @@ class Session:
         self._borrowed = self._mail.borrowed
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
-        limit = self._order.memory_limit
-        uses = self.flight.uses
+        limit, uses = self._order.memory_limit, self.flight.uses
         self._intake = Intake(name, self._mail, self.control, counters, uses, memory_limit=limit, copies=strict)
         # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
         self.watch = Watch(process, name, scribe, replica, functools.partial(first_of, self.flight.sent))
         self._induction = Induction(blueprint, process, self.control, keeper)
         self._heard = 0  # answers that were taken in, to the end
+        self._turn_ns = 0  # when the worker sent the last of them, as it says
 
     @property
     def dead(self) -> bool:
@@ -300,6 +301,7 @@ class Session:
         return True
 
     def _take_answer(self, data: bytes) -> None:
+        heard_ns = time.monotonic_ns()
         answer = self._intake.record(data)
         flight = self.flight
         call = flight.sent.get(answer.call)  # without the lock: it came to stand there before it was sent
@@ -312,7 +314,7 @@ class Session:
             if flight.backlog and not self.dead:
                 self._send(flight.backlog.popleft())
             if answer.kind != records.CANCELLED:  # that one was no call at all
-                self._count(call, error)
+                self._count(call, error, heard_ns)
             flight.settle(call, error)
         self._heard += 1
 
@@ -325,18 +327,16 @@ class Session:
         except ProtocolError as error:
             self.process.kill(f"it broke the data protocol: {error}")
 
-    def _count(self, call: Call, error: BaseException | None) -> None:
-        counters = self._counters
+    def _count(self, call: Call, error: BaseException | None, heard_ns: int) -> None:
         self.answered += 1
         if self.answered == self._wears_out_at:
             self._listener.on_worn(self)
-        counters.calls += 1
-        counters.errors += error is not None
-        _, started, finished, copied = call.stamps
-        if copied:
-            counters.add_copied_out(copied)
         self.answered_ns = time.monotonic_ns()
-        counters.times.append((self.answered_ns - call.submitted_ns, max(0, finished - started)))
+        marks = call.mark(self._turn_ns, heard_ns, self.answered_ns)
+        self._turn_ns = call.stamps[3]
+        self._counters.count(marks, call.stamps[4], error is not None)
+        if recording.active is not None:
+            recording.active.answered(self, call, error)
 
     def _settle_all(self) -> None:
         """The worker is dead: take in what it still answered, then tell everybody else."""
@@ -356,6 +356,8 @@ class Session:
 
         def error_of(call: Call) -> IsopodError:
             call.begun = -1 < call.number < begun
+            if recording.active is not None:
+                recording.active.lost(self, call)
             if call.late:
                 return timeout_error(self.name, call.timeout, "a call", report)
             if self.replaced and not call.begun and report.reason not in (CLOSED, GARBAGE, APPLICATION_ENDED):

@@ -66,7 +66,7 @@ class Source:
                 if pod is not None:
                     failed.callback(pod.release)
                 env = self.env or (own_environment(self.target) if pod is None else pod.env)
-                target = self.target if pod is None else pod.target
+                target = self.target if pod is None else replace(pod.target, timed=self.target.timed)
                 contract = self.contract if pod is None else self._agreed(pod)
                 prepared = prepare(env, on_event=self.on_event)
                 if prepared.hold is not None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
+
+from isopod.runtime.observe.phases import NAMES, label
 from isopod.runtime.startup import PARTS
 
-_KEPT = 4096  # latest calls that percentiles are taken over
+_KEPT = 2048  # latest calls that percentiles are taken over
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,9 @@ class Latency:
 class Stats:
     """A model's figures since it was loaded. Times in seconds or microseconds as named, sizes in bytes.
 
-    ``latency`` is what a caller waits, ``compute`` the model's own part of it. ``start`` says where the time of the
+    ``latency`` is what a caller waits, ``compute`` the model's own part of it. ``phases`` says where the rest goes, by
+    name, in the order in which they come (``docs/phases.md`` has the table); it is empty before the first call. In each
+    call they add up to its latency; their medians need not. ``start`` says where the time of the
     last worker's start went, in seconds that add up to ``start_seconds`` (its ``total``): ``queue`` behind other
     starts, ``exec`` to the first line of ours, ``import`` of our own modules, ``hello`` until we have answered,
     ``attach`` to shared memory and log, ``activate`` the environment (its ``.pth`` files), ``numpy`` with what of ours
@@ -52,14 +57,18 @@ class Stats:
     shared_bytes_used: int
     start_seconds: float
     start: dict[str, float] = field(default_factory=dict)
+    phases: dict[str, Latency] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {self.start[name] * 1e3:.0f}" for name in PARTS if name in self.start)
+        medians = (f"{label(name)} {self.phases[name].median_us:.0f}" for name in NAMES if name in self.phases)
+        phases = ", ".join(medians)
         shared = f"{self.shared_bytes_used / 1e6:.1f} of {self.shared_bytes / 1e6:.1f} MB shared for inputs in use"
         lines = (
             f"calls    {self.calls}, {self.errors} errors, {self.crashes} crashes, {self.restarts} restarts",
             f"latency  {self.latency}",
             f"compute  {self.compute}",
+            f"phases   {phases or 'no call yet'}",
             f"copied   {self.bytes_copied_in / 1e6:.1f} MB in, {self.bytes_copied_out / 1e6:.1f} MB out",
             f"memory   {self.rss_bytes / 1e6:.0f} MB resident, {shared}",
             f"start    {self.start_seconds * 1e3:.0f} ms{f': {parts}' if parts else ''}",
@@ -76,9 +85,17 @@ class Counters:
     crashes: int = 0
     copied_in: int = 0
     copied_out: int = 0
-    times: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_KEPT))  # ns: (waited, computed)
+    marks: deque[list[int]] = field(default_factory=lambda: deque(maxlen=_KEPT))  # of the latest calls
     output_names: tuple[str, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, marks: list[int], copied: int, failed: bool) -> None:
+        """One call was answered; the worker copied so many bytes for it. The lock of the worker's calls is held."""
+        self.calls += 1
+        self.errors += failed
+        self.marks.append(marks)
+        if copied:
+            self.add_copied_out(copied)
 
     def add_copied_in(self, nbytes: int) -> None:
         with self._lock:
@@ -89,9 +106,10 @@ class Counters:
             self.copied_out += nbytes
 
 
-def latency(nanoseconds: Iterable[int]) -> Latency:
-    ordered = sorted(nanoseconds)
-    if not ordered:
-        return Latency()
+def latency(nanoseconds: np.ndarray[Any, Any]) -> Latency:
+    ordered = np.sort(nanoseconds) / 1e3
     count = len(ordered)
-    return Latency(ordered[count // 2] / 1e3, ordered[min(count - 1, count * 99 // 100)] / 1e3, ordered[0] / 1e3, count)
+    if not count:
+        return Latency()
+    median, p99 = ordered[count // 2], ordered[min(count - 1, count * 99 // 100)]
+    return Latency(float(median), float(p99), float(ordered[0]), count)

@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -118,6 +118,7 @@ class _Threads:
         self.ending = False  # the application is
         self.crew: Crew | None = None
         self.models: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.afterwards: list[Callable[[], None]] = []
 
 
 _threads = _Threads()
@@ -169,6 +170,11 @@ def shutdown() -> None:
         ended.scribe.stop()
 
 
+def at_end(then: Callable[[], None]) -> None:
+    """Have something called at the end of the application, when all its workers are gone. It may not raise."""
+    _threads.afterwards.append(then)
+
+
 def _at_exit() -> None:
     """The end of the application: every thread that may still be in a call is a daemon, whose error nobody handles."""
     if _threads.owner != os.getpid():
@@ -183,6 +189,8 @@ def _at_exit() -> None:
 
     threading.excepthook = show
     shutdown()
+    for then in _threads.afterwards:
+        then()
 
 
 def _forget_after_fork() -> None:

@@ -43,7 +43,7 @@ class Target:
     None where only the model itself can say it; ``versions`` are those of the framework that it is for
     (``pods.semver.bounds``), and ``on_cpu`` the inputs that it wants there even where it runs on a GPU. With ``pod``, a
     package on disk, only ``attribute``, its name, is known yet: the rest is in it, and is read each time that it is
-    loaded.
+    loaded. ``timed``: it times itself, for a benchmark.
     """
 
     attribute: str = ""
@@ -58,6 +58,7 @@ class Target:
     versions: Mapping[str, Any] = field(default_factory=dict)
     on_cpu: tuple[str, ...] = ()
     pod: Path | None = None
+    timed: bool = False
 
     @classmethod
     def parse(cls, text: str | os.PathLike[str], overrides: Overrides = NO_OVERRIDES) -> Target:
@@ -118,6 +119,7 @@ class Target:
             "outputs": _described(self.outputs),
             "versions": dict(self.versions),
             "on_cpu": list(self.on_cpu),
+            "timed": self.timed,
         }
 
     def __str__(self) -> str:

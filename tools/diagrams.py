@@ -1,9 +1,9 @@
-"""Writes docs/lifecycle.md from the tables that the code runs, so that its pictures are never those of another code.
+"""Writes docs/lifecycle.md and docs/phases.md from the tables that the code runs, so that they are never stale.
 
     python tools/diagrams.py        (make fix does it, too)
 
 Four machines: a worker, the circuit of a model, the control protocol, and the talk with a template. Each becomes a
-mermaid state diagram, which GitHub and most editors draw, and the same as a table.
+mermaid state diagram, which GitHub and most editors draw, and the same as a table. The phases of a call are a table.
 """
 
 from __future__ import annotations
@@ -14,13 +14,35 @@ from typing import NamedTuple
 
 from isopod.ipc import protocol
 from isopod.runtime import circuit, lifecycle
+from isopod.runtime.observe import phases
 
-TARGET = Path(__file__).resolve().parent.parent / "docs/lifecycle.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 _OPENING = """\
 # What may follow what
 
 Made by `tools/diagrams.py` from the tables that the code runs: change those, then `make fix`.
+"""
+
+
+_PHASES = """\
+# Where the time of a call goes
+
+Made by `tools/diagrams.py` from the table in `runtime/observe/phases.py`: change that, then `make fix`.
+
+Application and worker share a clock (`CLOCK_MONOTONIC`), and each call leaves marks on its way. Its phases are what
+lies between them, one after the other, so they add up to what the caller waited. A worker that lies about time can move
+its own phases to and fro between the moment in which the call was sent and the one in which its answer was heard, and
+nothing else.
+
+{table}
+*Side*: who works at it; "both" is on the way between them.
+
+- `model.stats().phases` has the median and the p99 of each, over the latest calls.
+- `isopod bench` prints them beside what the call costs in process, by size, paced, and from several callers. Its
+  columns are means over the middle half of the calls, which add up, as medians of phases do not.
+- `isopod trace`, or `with isopod.trace("trace.json")`, shows them call by call on a timeline in
+  [Perfetto](https://ui.perfetto.dev).
 """
 
 
@@ -118,9 +140,16 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join("|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n" for cells in lines)
 
 
+def phases_document() -> str:
+    """The page about the phases of a call."""
+    rows = [(phases.label(phase.name), phase.side, phase.text) for phase in phases.PHASES]
+    return _PHASES.format(table=_table(("phase", "side", "what it is"), rows))
+
+
 def main() -> None:
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_text(document(), encoding="utf-8")
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / "lifecycle.md").write_text(document(), encoding="utf-8")
+    (DOCS / "phases.md").write_text(phases_document(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Literal
 from isopod import Comparison, Problem, SpecError
 from isopod.cli.progress import Bars, bars
 from isopod.cli.screen import Screen, amount, table
-from isopod.runtime.comparison import Comparing, Implementation, collect, limit_of, picture
+from isopod.runtime import pictures
+from isopod.runtime.comparison import Comparing, Implementation, collect, limit_of
 from isopod.runtime.comparison.differences import Agreement, Mismatch
 
 _STAGES = {
@@ -36,7 +37,7 @@ def run(screen: Screen, arguments: argparse.Namespace) -> int:
     problem = None if arguments.problem is None else Problem.from_toml(arguments.problem)
     limit = limit_of(arguments.fail_above)
     if arguments.plot:
-        picture.check(Path(arguments.plot))
+        pictures.check(Path(arguments.plot))
     samples = collect(
         arguments.inputs,
         problem,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from isopod import IsopodError
-from isopod.cli import compare_options, env_options, pod_options
+from isopod.cli import bench_options, compare_options, env_options, pod_options, trace_options
 from isopod.cli.screen import Screen, version
 
 _DESCRIPTION = """\
@@ -41,7 +41,8 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (``sys.argv`` by default) and return its exit code."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    words, program = trace_options.split(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(words, argparse.Namespace(program=program))
     try:
         return _run(parser, arguments)
     except IsopodError as error:
@@ -77,6 +78,14 @@ def _run(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
         from isopod.cli import compare
 
         return compare.run(Screen(), arguments)
+    if arguments.command == "bench":
+        from isopod.cli import bench
+
+        return bench.run(Screen(), arguments)
+    if arguments.command == "trace":
+        from isopod.cli import trace
+
+        return trace.run(Screen(), arguments)
     if arguments.command == "env":
         from isopod.cli import env
 
@@ -124,6 +133,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
     compare_options.add(commands)
+    bench_options.add(commands)
+    trace_options.add(commands)
     env_options.add(commands)
     pod_options.add(commands)
     report = commands.add_parser(

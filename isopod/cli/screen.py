@@ -50,6 +50,13 @@ class Screen:
         self.line()
         self.line(self.style(text, "bold"))
 
+    def fact(self, name: str, value: str) -> None:
+        """Write a fact with its name, wrapped beside it."""
+        parts = textwrap.wrap(value, self.width - 16, break_long_words=False, break_on_hyphens=False) or [""]
+        for number, part in enumerate(parts):
+            label = self.style(("" if number else name).ljust(12), "dim")
+            self.line(f"  {label}  {part}")
+
     def mark(self, good: bool | None) -> str:
         """Return the sign before a fact: it holds, it does not, or (None) it was left out."""
         if good is None:

@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 import html
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isopod.ipc.errors import SpecError
+from isopod.runtime import pictures
 from isopod.runtime.comparison.results import Comparison, Implementation
+from isopod.runtime.pictures import COLOURS, html_page, legend_below, plain_axes, three
 
-_FORMS = (".html", ".pdf", ".png", ".svg")
-# Of Okabe and Ito: told apart with any kind of colour vision, and on paper by the dashes.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (2, 1.5)), (0, (7, 2, 1.5, 2)))
 _MOST_CURVES = 12
 
 
 def write(comparison: Comparison, path: Path) -> Path:
     """Write it in the form that the name ends with. Raises ``SpecError``."""
-    if path.suffix.lower() not in _FORMS:
-        raise SpecError(f"{path}: a picture ends with one of {', '.join(_FORMS)}")
-    form = path.suffix.lower()[1:]
-    drawn = io.BytesIO()
-    _draw(comparison).savefig(drawn, format="svg" if form == "html" else form, dpi=144)
-    data = drawn.getvalue()
-    if form == "html":
-        data = _page(comparison, data.decode()).encode()
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise SpecError(f"{path} cannot be written: {error.strerror}") from error
-    return path
-
-
-def check(path: Path) -> None:
-    """Before the work is done: whether ``write`` can do it. Raises ``SpecError``."""
-    if path.suffix.lower() not in _FORMS:
-        raise SpecError(f"{path}: a picture ends with one of {', '.join(_FORMS)}")
-    if not path.absolute().parent.is_dir():
-        raise SpecError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
-    _library()
-
-
-def _library() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SpecError("a picture needs matplotlib: pip install 'isopod[plot]'") from None
-    return Figure
+    return pictures.write(path, lambda: _draw(comparison), lambda drawing: _page(comparison, drawing))
 
 
 def _draw(comparison: Comparison) -> Any:
-    figure = _library()(figsize=(11, 5.2), layout="constrained")
+    figure = pictures.new_figure(figsize=(11, 5.2))
     errors, latencies = figure.subplots(1, 2)
     title = comparison.problem or "comparison"
     inputs = f"{comparison.samples} sample{'' if comparison.samples == 1 else 's'}"
@@ -64,10 +32,7 @@ def _draw(comparison: Comparison) -> Any:
     for axes in (errors, latencies):
         axes.set_ylim(-0.02, 1.02)
         axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        axes.grid(True, color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain_axes(axes)
     return figure
 
 
@@ -97,7 +62,7 @@ def _draw_errors(axes: Any, comparison: Comparison) -> None:
         share = equal + np.arange(1, above.size + 1) / errors.size
         curve = ([low, *above, high], [equal, *share, 1.0]) if above.size else ([], [])
         dashes = _DASHES[outputs.index(item.output) % len(_DASHES)]
-        colour = _COLOURS[numbered[one.name] % len(_COLOURS)]
+        colour = COLOURS[numbered[one.name] % len(COLOURS)]
         axes.step(*curve, where="post", label=label, linewidth=1.8, color=colour, linestyle=dashes)
     limits = {item.tolerance.atol: item.tolerance for _, item in found if item.tolerance and item.tolerance.atol}
     for limit in limits:
@@ -113,7 +78,7 @@ def _draw_errors(axes: Any, comparison: Comparison) -> None:
                 rotation=90,
                 ha="right",
             )
-    _legend(axes)
+    legend_below(axes)
 
 
 def _draw_latencies(axes: Any, comparison: Comparison) -> None:
@@ -131,43 +96,19 @@ def _draw_latencies(axes: Any, comparison: Comparison) -> None:
     for number, one in timed:
         times = np.sort(np.asarray(one.latencies)) / scale
         share = np.arange(1, times.size + 1) / times.size
-        label = f"{one.name} (median {_three(np.median(times))} {unit})"
-        axes.step(times, share, where="post", label=label, linewidth=1.8, color=_COLOURS[number % len(_COLOURS)])
+        label = f"{one.name} (median {three(np.median(times))} {unit})"
+        axes.step(times, share, where="post", label=label, linewidth=1.8, color=COLOURS[number % len(COLOURS)])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter(lambda value, _: "")
-    _legend(axes)
-
-
-def _legend(axes: Any) -> None:
-    """Below, where it hides no curve."""
-    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-
-
-def _three(value: float) -> str:
-    """To three digits, without an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    legend_below(axes)
 
 
 def _page(comparison: Comparison, drawing: str) -> str:
     """One file that needs no other: the picture and the figures."""
-    svg = drawing[drawing.index("<svg") :]
     rows = "\n".join(_row(one) for one in comparison.implementations)
     reference = html.escape(comparison.reference)
-    title = html.escape(comparison.problem or "comparison")
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-svg {{ width: 100%; height: auto }}
-table {{ border-collapse: collapse }}
-td, th {{ padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #ddd }}
-td:first-child, th:first-child, td:last-child, th:last-child {{ text-align: left }}
-</style>
-{svg}
-<table><tr><th>implementation<th>median µs<th>p99 µs<th>memory MB<th>agreement with {reference}</tr>
-{rows}
-</table></html>
-"""
+    head = f"implementation<th>median µs<th>p99 µs<th>memory MB<th class=text>agreement with {reference}"
+    return html_page(comparison.problem or "comparison", f"{drawing}\n<table><tr><th>{head}</tr>\n{rows}\n</table>")
 
 
 def _row(one: Implementation) -> str:
@@ -179,8 +120,9 @@ def _row(one: Implementation) -> str:
         for item in one.agreements
     ]
     cells = [one.name, *figures, "\n".join(told)]
-    return "<tr>" + "".join(f"<td>{html.escape(cell).replace(chr(10), '<br>')}" for cell in cells) + "</tr>"
+    *plain, told_of = (html.escape(cell).replace("\n", "<br>") for cell in cells)
+    return "<tr>" + "".join(f"<td>{cell}" for cell in plain) + f"<td class=text>{told_of}</tr>"
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else _three(value)
+    return "" if value is None else three(value)

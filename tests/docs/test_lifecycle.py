@@ -11,6 +11,7 @@ from repository import ROOT
 
 from isopod.ipc import protocol
 from isopod.runtime import circuit, lifecycle
+from isopod.runtime.observe.phases import PHASES
 
 CHAIN = re.compile(r"(\w+) ─+(\w+)─+▶ (?=(\w+))")  # the state that follows begins the next link
 
@@ -36,6 +37,12 @@ def diagrams() -> ModuleType:
 def test_the_page_is_what_the_tables_say(diagrams: ModuleType) -> None:
     page = (ROOT / "docs/lifecycle.md").read_text(encoding="utf-8")
     assert page == diagrams.document(), "a table has changed: `make fix` (tools/diagrams.py) draws the page anew"
+
+
+def test_the_page_of_phases_is_what_the_table_says(diagrams: ModuleType) -> None:
+    page = (ROOT / "docs/phases.md").read_text(encoding="utf-8")
+    assert page == diagrams.phases_document(), "a table has changed: `make fix` (tools/diagrams.py) draws the page anew"
+    assert all(f"| {phase.text} |" in page for phase in PHASES)
 
 
 def test_each_transition_has_an_arrow_in_its_diagram(diagrams: ModuleType) -> None:

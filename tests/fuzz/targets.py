@@ -181,15 +181,17 @@ def seeds(name: str) -> list[bytes]:
         kind, segment = (records.CALL, 1) if name.startswith("child") else (records.RESULT, 2)
         tensor = records.Tensor("y", 12, (16,), segment, 0, 0, 128)
         found = [
-            records.encode(kind, 7, (0, 1, 2, 3), [tensor]),
-            records.encode(kind, 7, (0, 1, 2, 3), [tensor._replace(dtype=42, nbytes=24, shape=(2,))]),
-            records.encode(kind, 7, (0, 1, 2, 3), [tensor._replace(name="x", segment=1)], {"values": [[0, "a", {}]]}),
-            records.encode(kind, 7, (0, 1, 2, 3), [tensor], flags=records.SPILLED),
+            records.encode(kind, 7, (0, 1, 2, 3, 4), [tensor]),
+            records.encode(kind, 7, (0, 1, 2, 3, 4), [tensor._replace(dtype=42, nbytes=24, shape=(2,))]),
+            records.encode(
+                kind, 7, (0, 1, 2, 3, 4), [tensor._replace(name="x", segment=1)], {"values": [[0, "a", {}]]}
+            ),
+            records.encode(kind, 7, (0, 1, 2, 3, 4), [tensor], flags=records.SPILLED),
         ]
         if kind == records.RESULT:
             error = {"type": "E", "message": "m", "traceback": "t", "missing": "", "culprit": "model"}
             found.append(
-                records.encode(records.RAISED, 7, (0, 1, 2, 3), [], {"error": error, "held": [0], "copied": 9})
+                records.encode(records.RAISED, 7, (0, 1, 2, 3, 4), [], {"error": error, "held": [0], "copied": 9})
             )
         return found
     examples: dict[str, dict[str, Any]] = {

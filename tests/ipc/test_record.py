@@ -16,7 +16,7 @@ from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.ipc.record import Record, Tensor
 
 KINDS = st.integers(record.CALL, record.CANCELLED)
-STAMPS = st.tuples(strategies.u64, strategies.u64, strategies.u64, strategies.u64)
+STAMPS = st.tuples(strategies.u64, strategies.u64, strategies.u64, strategies.u64, strategies.u64)
 EXTRAS = st.dictionaries(strategies.any_text, strategies.scalars, max_size=4)
 TENSORS = st.lists(strategies.wire_tensors, max_size=6)
 
@@ -24,7 +24,13 @@ A_TENSOR = Tensor("image", 11, (2, 3), 1, 4, 256, 24)
 
 
 def a_record(**changes: Any) -> bytes:
-    fields: dict[str, Any] = {"kind": record.CALL, "call": 7, "stamps": (1, 2, 3, 4), "tensors": [A_TENSOR], **changes}
+    fields: dict[str, Any] = {
+        "kind": record.CALL,
+        "call": 7,
+        "stamps": (1, 2, 3, 4, 5),
+        "tensors": [A_TENSOR],
+        **changes,
+    }
     return record.encode(**fields)
 
 
@@ -45,7 +51,7 @@ def test_any_bytes_are_a_record_or_a_protocol_error(data: bytes) -> None:
 def test_damaged_records_are_a_record_or_a_protocol_error(
     kind: int, tensors: list[Tensor], extra: dict[str, Any], data: st.DataObject
 ) -> None:
-    damaged = bytearray(record.encode(kind, 7, (1, 2, 3, 4), tensors, extra))
+    damaged = bytearray(record.encode(kind, 7, (1, 2, 3, 4, 5), tensors, extra))
     for _ in range(data.draw(st.integers(1, 5))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
     check_sound_or_refused(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
@@ -64,7 +70,7 @@ def check_sound_or_refused(data: bytes) -> None:
 @given(TENSORS, EXTRAS, st.binary(min_size=1, max_size=8))
 def test_nothing_may_follow_a_record(tensors: list[Tensor], extra: dict[str, Any], more: bytes) -> None:
     with pytest.raises(ProtocolError):
-        record.decode(record.encode(record.CALL, 7, (1, 2, 3, 4), tensors, extra) + more)
+        record.decode(record.encode(record.CALL, 7, (1, 2, 3, 4, 5), tensors, extra) + more)
 
 
 def patched(offset: int, form: str, value: int, data: bytes | None = None) -> bytes:

@@ -66,6 +66,19 @@ def test_any_interleaving_keeps_order_and_bytes(batches: list[int], data: st.Dat
         assert pair.reader.read() is None
 
 
+def test_a_record_says_when_it_was_published_where_it_is_asked_to(pair: Pair) -> None:
+    for number in range(SMALL.slots + 1):
+        before = time.monotonic_ns()
+        pair.writer.write(bytes(48), layout.SENT_WORD if number % 2 else -1)
+        after = time.monotonic_ns()
+        words = struct.unpack("<6Q", pair.reader.read() or b"")
+        assert words[: layout.SENT_WORD] == (0,) * layout.SENT_WORD
+        if number % 2:
+            assert before <= words[layout.SENT_WORD] <= after
+        else:
+            assert words[layout.SENT_WORD] == 0
+
+
 def test_an_old_record_is_not_read_again(pair: Pair) -> None:
     """The slots of the last round still hold their numbers: only the next number counts."""
     for number in range(SMALL.slots):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import drawing
 import numpy as np
 import pytest
 from problems.conftest import SCALING, target
@@ -192,14 +192,7 @@ def test_what_interrupts_it_leaves_what_there_is() -> None:
 
 @pytest.fixture(scope="module")
 def _fonts(_supervisor_at_rest: None) -> None:
-    """matplotlib keeps the files of its fonts open for good, from the first picture on."""
-    picture = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed").Figure()
-    picture.suptitle("text", weight="bold")
-    axes = picture.subplots()
-    axes.set_xscale("log")
-    axes.set_xlim(1e-6, 1)
-    axes.set_title("$10^{-3}$ $x$")
-    picture.savefig(io.BytesIO())
+    drawing.open_fonts()
 
 
 @pytest.mark.usefixtures("_fonts")

@@ -161,7 +161,7 @@ def booleans_of_other_values(victims: Victims, x: Any) -> dict[str, Any]:
 
 def _record(link: Any, call: int, tensors: Any = (), kind: int = 2, extra: Any = None) -> bytes:
     records = sys.modules["isopod.ipc.record"]
-    return bytes(records.encode(kind, call, (1, 1, 1, 0), tensors, extra))
+    return bytes(records.encode(kind, call, (1, 1, 1, 1, 0), tensors, extra))
 
 
 def _running() -> int:
@@ -223,7 +223,7 @@ def huge_outputs(victims: Victims, _: Any) -> bool:
     big = worker.empty(len(record), np.uint8)
     big[...] = np.frombuffer(record, np.uint8)
     _kept.append(big)
-    spilled = records.encode(2, _running(), (1, 1, 1, 0), [gc_tensor(link, big)], flags=records.SPILLED)
+    spilled = records.encode(2, _running(), (1, 1, 1, 1, 0), [gc_tensor(link, big)], flags=records.SPILLED)
     link.answer(spilled)
     return False
 

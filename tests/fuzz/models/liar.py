@@ -28,10 +28,10 @@ class Liar:
         tensor = records.Tensor("y", 12, (64,), index, start // 64, offset, 512)
         error = {"type": "E", "message": "m", "traceback": "t", "missing": "", "culprit": "model"}
         honest = [
-            records.encode(2, call, (1, 2, 3, 0), [tensor], {"values": [[0, "z", {"a": [1, "b"]}]]}),
-            records.encode(2, call, (1, 2, 3, 0), [tensor._replace(dtype=42, shape=(3,))]),
-            records.encode(2, call, (1, 2, 3, 0), [tensor], flags=records.SPILLED),
-            records.encode(3, call, (1, 2, 3, 0), [], {"error": error, "held": [0], "copied": 9}),
+            records.encode(2, call, (1, 2, 3, 4, 0), [tensor], {"values": [[0, "z", {"a": [1, "b"]}]]}),
+            records.encode(2, call, (1, 2, 3, 4, 0), [tensor._replace(dtype=42, shape=(3,))]),
+            records.encode(2, call, (1, 2, 3, 4, 0), [tensor], flags=records.SPILLED),
+            records.encode(3, call, (1, 2, 3, 4, 0), [], {"error": error, "held": [0], "copied": 9}),
         ]
         data = bytearray(chance.choice(honest))
         for _ in range(chance.randrange(0, 4)):
