@@ -61,7 +61,7 @@ class Request(NamedTuple):
         call = Call(self.deadline_ns, self.timeout, deliver, threaded)
         call.asked_ns = self.asked_ns
         if recording.active is not None:
-            call.thread = threading.get_ident()
+            call.thread = threading.get_native_id()  # an ident is another thread's as soon as this one has ended
         if self.verdict is not None:
             call.verdict = self.verdict
         return call

@@ -98,12 +98,12 @@ class _Timeline:
         for call in self._calls:
             threads.setdefault(call.thread, []).append(call)
         track = 0
-        for ident, calls in threads.items():
+        for thread, calls in threads.items():
             spans = [(self._span(call, moments), call) for call in calls]
             lanes = _lanes(sorted(spans, key=lambda item: item[0]))
             for number, lane in enumerate(lanes):
                 track += 1
-                name = self._recorder.threads.get(ident, "a thread") + (f" ({number + 1})" if number else "")
+                name = self._recorder.threads.get(thread, "a thread") + (f" ({number + 1})" if number else "")
                 yield self._named("thread_name", self._application, track, name)
                 yield self._sorted("thread_sort_index", self._application, track, track)
                 for (begin, end), call in lane:

@@ -75,7 +75,7 @@ class Recorder:
     limit: int
     began_ns: int = field(default_factory=time.monotonic_ns)
     heard: int = 0  # calls, with those that are forgotten
-    threads: dict[int, str] = field(default_factory=dict)  # names by ident, as they were last seen
+    threads: dict[int, str] = field(default_factory=dict)  # names by native id, as they were first seen
     births: deque[Birth] = field(default_factory=lambda: deque(maxlen=_MOST_WORKERS))
     deaths: deque[Death] = field(default_factory=lambda: deque(maxlen=_MOST_WORKERS))
 
@@ -118,6 +118,6 @@ def _worker(session: Any) -> Worker:
     return Worker(session.process.pid, session.name, session.replica)
 
 
-def _thread_name(ident: int) -> str:
-    found = [thread.name for thread in threading.enumerate() if thread.ident == ident]
+def _thread_name(number: int) -> str:
+    found = [thread.name for thread in threading.enumerate() if thread.native_id == number]
     return found[0] if found else "a thread"
