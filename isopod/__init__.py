@@ -16,6 +16,7 @@ from typing import Any as _Any
 
 from isopod.runtime.api import (
     ArenaFull,
+    Batch,
     BuildEvent,
     Closed,
     CrashReport,
@@ -59,6 +60,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "ArenaFull",
+    "Batch",
     "Benchmark",
     "BuildEvent",
     "Closed",

@@ -16,6 +16,7 @@ from isopod.ipc.errors import WorkerError as WorkerError
 from isopod.ipc.errors import WorkerTimeout as WorkerTimeout
 from isopod.ipc.errors import WorkerUnavailable as WorkerUnavailable
 from isopod.ipc.spec import TensorSpec as TensorSpec
+from isopod.runtime.batching import Batch as Batch
 from isopod.runtime.circuit import Restart as Restart
 from isopod.runtime.environment import BuildEvent as BuildEvent
 from isopod.runtime.environment import Env as Env

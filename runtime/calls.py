@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import math
 import threading
@@ -47,6 +49,7 @@ class Call:
     record = b""
     attempt = sends = 1
     begun = True  # whether a model saw it; known once its worker has died
+    shared = False  # it is those of several callers, who are counted one by one
     number = -1  # of its record in the ring, once it is sent
     # Moments on the way, 0 for what did not happen: see ``observe.phases``.
     asked_ns = placed_ns = sent_ns = 0
@@ -134,9 +137,20 @@ class Call:
         again.asked_ns, again.thread = self.asked_ns, self.thread
         again.tensors, again.kept, again.plain = self.tensors, self.kept, self.plain
         again.attempt, again.sends = attempt, self.sends + 1
-        again.verdict = self.verdict
+        again.verdict, again.shared = self.verdict, self.shared
         self.release()  # they are the next one's: this one is kept by tracebacks
         return again
+
+
+def tell_loop(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    """From any thread: what the future stands for has come."""
+
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    with contextlib.suppress(RuntimeError):  # the loop was closed with the call in flight
+        loop.call_soon_threadsafe(settle)
 
 
 def deadline_after(timeout: float | None) -> int:

@@ -46,10 +46,19 @@ def expire(session: Session, call: Call) -> None:
     session.give_up(reason)
 
 
+def move(session: Session, call: Call, deadline_ns: int) -> None:
+    """Give a call that was sent another deadline, as ``time.monotonic_ns()`` or 0 for never. It may be over already."""
+    flight = session.flight
+    with flight.lock:
+        if flight.holds(call) and not (call.done or call.late):
+            call.deadline_ns = call.due_ns = deadline_ns
+            flight.attend(call)
+
+
 def _end_waiting(session: Session, call: Call) -> Call | None:
     """The call that runs, if that is overdue, too; ``call`` is told so if it is another one. Locked."""
     flight = session.flight
-    if call.id not in flight.sent and call not in flight.backlog:
+    if not flight.holds(call):
         return None  # RACE late deadline: it has just been settled
     running = flight.running()
     if running is call:

@@ -156,6 +156,14 @@ def overrun_error(model: str, timeout: float | None, overrun: float, raised: Iso
     return error
 
 
+def left_behind_error(model: str, timeout: float | None) -> WorkerTimeout:
+    """For a call whose time is over while its batch is computed for others, who have more."""
+    return WorkerTimeout(
+        f"model {model!r}: a call took longer than its deadline of {timeout or 0:g} s; it was run in one batch with "
+        "others that may wait longer, so its answer is dropped, and its worker goes on"
+    )
+
+
 def failure_text(failure: Any) -> dict[str, str]:
     """The fields of a failure record that came from the child. Raises ``ProtocolError`` if they are not all text."""
     fields = ("type", "message", "traceback", "missing", "culprit")

@@ -26,6 +26,7 @@ from isopod.runtime.fleet import Fleet
 from isopod.runtime.health import Health, WorkerHealth
 from isopod.runtime.history import History, Origin
 from isopod.runtime.interface import Interface
+from isopod.runtime.keeper import Keeper
 from isopod.runtime.lifecycle import READY, SHUT, STOPPED
 from isopod.runtime.observe import recording
 from isopod.runtime.observe.phases import COMPUTE, NAMES, settled
@@ -218,6 +219,14 @@ class Deployment:
         return self._fleet.blueprint.origin
 
     @property
+    def keeper(self) -> Keeper:
+        """Who does things at their time. Raises ``Closed``."""
+        fleet = self._fleet
+        if fleet is None:
+            raise Closed(f"model {self.name!r} was never loaded")
+        return fleet.crew.keeper
+
+    @property
     def start_times(self) -> dict[str, float]:
         """Where the time of the last worker's start went, in seconds."""
         fleet = self._fleet
@@ -251,6 +260,7 @@ class Deployment:
             shared_bytes_used=arena.used,
             start_seconds=start.get("total", 0.0),
             start=start,
+            runs=counters.runs,
         )
 
     def sandbox_report(self) -> SandboxReport:

@@ -96,6 +96,10 @@ class Flight:
         with self.lock:
             return sum(call.uses(key) for call in self.sent.values())
 
+    def holds(self, call: Call) -> bool:
+        """Whether a call is with this worker, sent or about to be. Locked."""
+        return call.id in self.sent or call in self.backlog
+
     def unsettled(self) -> bool:
         """Whether anybody still waits, or is about to. Locked."""
         return bool(self.backlog or self._unattended) or any(not call.done for call in self.sent.values())

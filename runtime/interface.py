@@ -9,6 +9,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.ipc.spec import TensorSpec
+from isopod.runtime.batching.rows import RowAxis
 from isopod.runtime.problems.agreement import contradictions
 from isopod.runtime.problems.check import Check
 from isopod.runtime.problems.contract import Contract
@@ -47,6 +48,7 @@ class Interface:
         self._who = f"model {model!r}" if problem is None else f"model {model!r} ({problem})"
         self._check = Check("input", inputs, contract.cast) if contract.check and self._says_more_than_names() else None
         self._outcome = Outcome(model, problem) if problem is not None and contract.check else None
+        self.axis = RowAxis(self._who, inputs, contract.batch) if contract.batch is not None else None
 
     @classmethod
     def unknown(cls, model: str) -> Interface:
@@ -81,7 +83,8 @@ class Interface:
 
     def verdict(self, values: Mapping[str, Any]) -> Verdict | None:
         """What is to look at the outputs of a call with these inputs, which were admitted."""
-        return None if self._outcome is None else self._outcome.of(values)
+        judge = None if self._outcome is None else self._outcome.of(values)
+        return judge if self.axis is None else self.axis.verdict(values, judge)
 
     def _says_more_than_names(self) -> bool:
         return any(item.dtype or item.shape is not None for item in self.inputs)

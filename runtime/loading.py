@@ -10,6 +10,7 @@ from typing import Any
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime import supervisor
+from isopod.runtime.batching import Batch
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.calls import FOREVER
 from isopod.runtime.circuit import Restart
@@ -53,6 +54,7 @@ def load(
     workers: int | None = None,
     standby: int | None = None,
     retries: int | None = None,
+    batch: Batch | None = None,
     restart: Restart | None = None,
     max_waiting: int | None = None,
     max_calls: int | None = None,
@@ -96,7 +98,8 @@ def load(
     ``workers`` processes share the calls, each with a copy of the model; ``standby`` more are loaded and take over when
     one dies. ``restart`` says how dead ones are replaced. ``retries`` is for models without side effects that leave
     their inputs as they are: a call that was running when its worker died is given to another one, so many times; one
-    that no worker had begun goes on in any case. More than ``max_waiting`` unanswered calls are refused.
+    that no worker had begun goes on in any case. More than ``max_waiting`` unanswered calls are refused. With ``batch``
+    the calls of several callers are run together, by the first dimension of their arrays (``docs/batching.md``).
 
     A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
@@ -131,7 +134,7 @@ def load(
     found = designated(target, overrides)
     label = name or found.name
     with _told_of(label):
-        contract = Contract(problem_of(problem), check, cast)
+        contract = Contract(problem_of(problem), check, cast, None if batch is None else _checked(batch).symbol)
         chosen = Options.of(asked, limits(found))
         check_device(device)
         where = _environment(env, python)
@@ -151,16 +154,24 @@ def load(
     blueprint = source.blueprint()  # first: nothing is started before its environment is there
     history = History(folder_for(crash_reports))
     deployment = Deployment(label, staffing, chosen.memory_limit, history, protected=box.strict)
-    return _started(deployment, source, blueprint, chosen.timeout)
+    return _started(deployment, source, blueprint, chosen.timeout, batch)
 
 
-def _started(deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None) -> Model:
+def _started(
+    deployment: Deployment, source: Source, blueprint: Blueprint, timeout: float | None, batch: Batch | None
+) -> Model:
     with contextlib.ExitStack() as failed:
         failed.callback(deployment.close, 0.0)
         deployment.start(blueprint)
-        model = Model(deployment, source, timeout)
+        model = Model(deployment, source, timeout, batch)
         failed.pop_all()  # from here on the model closes it, when it is let go
     return supervisor.register(model)
+
+
+def _checked(batch: Any) -> Batch:
+    if not isinstance(batch, Batch):
+        raise SpecError(f"batch is an isopod.Batch, such as isopod.Batch(max_size=32, max_delay=0.002), not {batch!r}")
+    return batch
 
 
 def timed(model: Model) -> Model:
@@ -173,7 +184,7 @@ def timed(model: Model) -> Model:
     deployment = Deployment(
         given.name, Staffing(), given.memory_limit, History(), protected=given.sandbox.strict
     )  # fmt: skip
-    return _started(deployment, source, source.blueprint(), None)
+    return _started(deployment, source, source.blueprint(), None, None)
 
 
 @contextlib.contextmanager

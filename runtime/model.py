@@ -7,7 +7,6 @@ replaced when they have died; arrays that ``empty`` made stay valid through that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import threading
 import weakref
@@ -21,15 +20,18 @@ import numpy as np
 
 from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.ipc.spec import TensorSpec
-from isopod.runtime.calls import FOREVER, Call, check_seconds, deadline_after
+from isopod.runtime.batching import Batch, tasks
+from isopod.runtime.batching.batcher import Batcher
+from isopod.runtime.calls import FOREVER, Call, check_seconds, deadline_after, tell_loop
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
+from isopod.runtime.flight import Flight
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.request import ARENA_WAIT, Request
 from isopod.runtime.sandbox.report import SandboxReport
-from isopod.runtime.second_chances import Follow, SecondChances, resend
+from isopod.runtime.second_chances import SecondChances, resend
 from isopod.runtime.session import Gone, Session
 from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats
@@ -44,7 +46,9 @@ class Model:
             boxes = detector(image=pixels)["boxes"]
     """
 
-    def __init__(self, deployment: Deployment, source: Source, timeout: float | None) -> None:
+    def __init__(
+        self, deployment: Deployment, source: Source, timeout: float | None, batch: Batch | None = None
+    ) -> None:
         self._deployment = deployment
         self._source = source
         self._timeout = timeout
@@ -52,6 +56,7 @@ class Model:
         self._finalizer = weakref.finalize(self, deployment.abandon)
         self._finalizer.atexit = False
         self._second_chances = SecondChances(deployment)
+        self._batcher = None if batch is None else Batcher(batch, deployment, self._second_chances)
 
     # ------------------------------------------------------------------ calling
 
@@ -67,7 +72,7 @@ class Model:
         """
         request = self._request(inputs, named, timeout)
         with self._deployment.admission:
-            call = self._answered(*self._begin(request))
+            call = self._alone(request) if self._batcher is None else self._batcher.answer(request, self._alone)
         return _result(call)
 
     def submit(
@@ -91,32 +96,25 @@ class Model:
             else:
                 self._second_chances.give(again, future.follow)
 
-        request = self._request(inputs, named, timeout)
+        request, batcher = self._request(inputs, named, timeout), self._batcher
         admission.enter()
         try:
-            self._start(request, deliver, future.follow)
+            if batcher is None:
+                admitted = request.admitted(self._deployment.interface)
+                call = admitted.call(deliver, threaded=True)
+                self._second_chances.begin(call, admitted.inputs.items(), request.room_by, future.follow)
+            else:
+                batcher.join(
+                    request,
+                    future.settle,
+                    threaded=True,
+                    room_by_ns=request.room_by,
+                    seen=lambda call: future.follow(call, batcher),
+                )
         except BaseException:  # goes on to the caller
             admission.leave()
             raise
         return future
-
-    def _start(self, request: Request, deliver: Any, follow: Follow) -> None:
-        """Send a call that nobody waits for, or have it sent when there is a worker."""
-        session = self._deployment.running()
-        request = request.admitted(self._deployment.interface)
-        call = request.call(deliver, threaded=True)
-        if session is None:
-            self._deployment.check_open()
-            self._deployment.place(call, request.inputs.items(), request.room_by)
-        else:
-            follow(call, session)  # first: it may die with its worker, and be sent again, before ``begin`` returns
-            try:
-                session.begin(call, request.inputs.items(), request.room_by)
-                return
-            except Gone:
-                if not call.record:  # it died before this call was even placed: RACE lost inputs
-                    self._deployment.place(call, request.inputs.items(), request.room_by)
-        self._second_chances.give(call, follow)
 
     async def acall(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -129,15 +127,13 @@ class Model:
         """
         loop = asyncio.get_running_loop()
         request = self._request(inputs, named, timeout)
+        if self._batcher is not None:
+            with self._deployment.admission:
+                return _result(await tasks.answered(self._batcher, request, loop))
         future: asyncio.Future[None] = loop.create_future()
 
-        def settled(waiting: asyncio.Future[None]) -> None:
-            if not waiting.done():
-                waiting.set_result(None)
-
         def deliver(_: Call) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed with the call in flight
-                loop.call_soon_threadsafe(settled, future)
+            tell_loop(loop, future)
 
         call, again, admitted = request.call(deliver, threaded=False), False, request
         with self._deployment.admission:
@@ -193,7 +189,7 @@ class Model:
         """
         if ahead < 1:
             raise SpecError(f"map works at least one batch ahead, not {ahead}")
-        flying: deque[tuple[Call, Session]] = deque()
+        flying: deque[tuple[Call, Flight | Batcher]] = deque()
         source, admission = iter(batches), self._deployment.admission
         failure: Exception | None = None
         try:
@@ -202,7 +198,7 @@ class Model:
                     request = self._request(next(source), {}, timeout)
                     admission.enter()
                     try:
-                        flying.append(self._begin(request))
+                        flying.append(self._begun(request))
                     except BaseException:  # goes on, or is raised in its turn
                         admission.leave()
                         raise
@@ -217,8 +213,8 @@ class Model:
             if failure is not None:
                 raise failure
         finally:
-            for call, session in reversed(flying):  # or the worker would begin the next when it stops the first
-                session.flight.abandon(call)
+            for call, place in reversed(flying):  # or the worker would begin the next when it stops the first
+                place.abandon(call)
                 admission.leave()
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
@@ -247,6 +243,9 @@ class Model:
                 continue  # it died before this call reached it: the next worker takes it
             return call, session
 
+    def _alone(self, request: Request) -> Call:
+        return self._answered(*self._begin(request))
+
     def _answered(self, call: Call, session: Session) -> Call:
         """Wait for the answer, of another worker if need be; the call that has it."""
         while True:
@@ -256,18 +255,25 @@ class Model:
                 return call
             call, session = again, resend(self._deployment, again)
 
-    def _first_of(self, flying: deque[tuple[Call, Session]]) -> Call:
+    def _begun(self, request: Request) -> tuple[Call, Flight | Batcher]:
+        """Send it, or have it sent with others; and where it is waited for."""
+        if self._batcher is None:
+            call, session = self._begin(request)
+            return call, session.flight
+        return self._batcher.join(request, None, threaded=False, room_by_ns=request.room_by), self._batcher
+
+    def _first_of(self, flying: deque[tuple[Call, Flight | Batcher]]) -> Call:
         """The same for the first of several; until it is there it stays among those that are abandoned if an interrupt
         comes."""
         while True:
-            call, session = flying[0]
-            session.flight.wait(call)
+            call, place = flying[0]
+            place.wait(call)
             again = call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 flying.popleft()
                 self._deployment.admission.leave()
                 return call
-            flying[0] = (again, resend(self._deployment, again))
+            flying[0] = (again, resend(self._deployment, again).flight)
 
     # ------------------------------------------------------------------ asking
 
@@ -330,6 +336,8 @@ class Model:
     def close(self, timeout: float = 5.0) -> None:
         """Let running calls finish for at most ``timeout`` seconds, end the worker, and give everything back."""
         self._finalizer.detach()
+        if self._batcher is not None:
+            self._batcher.close()
         self._deployment.close(timeout)
 
     def let_go_after_fork(self) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from isopod.ipc.errors import WorkerTimeout, WorkerUnavailable
 from isopod.runtime.calls import Call, deadline_after
@@ -51,6 +52,25 @@ class SecondChances:
         self._waiting: deque[tuple[Call, Follow]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+
+    def begin(self, call: Call, items: Any, room_by_ns: int, follow: Follow) -> None:
+        """Send a call for the first time, or have it sent when there is a worker. Does not wait for one.
+
+        Raises what is wrong with its inputs: ``SpecError``, ``ArenaFull``; and ``Closed``.
+        """
+        session = self._deployment.running()
+        if session is None:
+            self._deployment.check_open()
+            self._deployment.place(call, items, room_by_ns)
+        else:
+            follow(call, session)  # first: it may die with its worker, and be sent again, before ``begin`` returns
+            try:
+                session.begin(call, items, room_by_ns)
+                return
+            except Gone:
+                if not call.record:  # it died before this call was even placed: RACE lost inputs
+                    self._deployment.place(call, items, room_by_ns)
+        self.give(call, follow)
 
     def give(self, call: Call, follow: Follow) -> None:
         """Does not wait. If no thread can be had, that is the call's outcome."""
@@ -142,6 +162,12 @@ def _end(call: Call, error: Exception) -> None:
     """Each call has an exception of its own: whoever raises one adds to it. Its traceback would hold the worker."""
     if call.number < 0:  # else its worker may read the inputs: they are let go with its answer
         call.release()
-    call.error = copy.copy(error).with_traceback(None)
-    call.error.__cause__ = error.__cause__
+    call.error = own_copy(error)
     deliver(call)
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """The same error for one more caller."""
+    copied = copy.copy(error).with_traceback(None)
+    copied.__cause__ = error.__cause__
+    return copied

@@ -334,7 +334,7 @@ class Session:
         self.answered_ns = time.monotonic_ns()
         marks = call.mark(self._turn_ns, heard_ns, self.answered_ns)
         self._turn_ns = call.stamps[3]
-        self._counters.count(marks, call.stamps[4], error is not None)
+        self._counters.count(marks, call.stamps[4], error is not None, call.shared)
         if recording.active is not None:
             recording.active.answered(self, call, error)
 

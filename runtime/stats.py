@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,8 @@ class Stats:
 
     ``latency`` is what a caller waits, ``compute`` the model's own part of it. ``phases`` says where the rest goes, by
     name, in the order in which they come (``docs/phases.md`` has the table); it is empty before the first call. In each
-    call they add up to its latency; their medians need not. ``start`` says where the time of the
+    call they add up to its latency; their medians need not. ``runs`` is how often the model was run: where calls are
+    batched, ``calls / runs`` is how many were run together. ``start`` says where the time of the
     last worker's start went, in seconds that add up to ``start_seconds`` (its ``total``): ``queue`` behind other
     starts, ``exec`` to the first line of ours, ``import`` of our own modules, ``hello`` until we have answered,
     ``attach`` to shared memory and log, ``activate`` the environment (its ``.pth`` files), ``numpy`` with what of ours
@@ -58,14 +60,16 @@ class Stats:
     start_seconds: float
     start: dict[str, float] = field(default_factory=dict)
     phases: dict[str, Latency] = field(default_factory=dict)
+    runs: int = 0
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {self.start[name] * 1e3:.0f}" for name in PARTS if name in self.start)
         medians = (f"{label(name)} {self.phases[name].median_us:.0f}" for name in NAMES if name in self.phases)
         phases = ", ".join(medians)
         shared = f"{self.shared_bytes_used / 1e6:.1f} of {self.shared_bytes / 1e6:.1f} MB shared for inputs in use"
+        together = f", {self.calls / self.runs:.1f} in a batch" if self.calls > self.runs > 0 else ""
         lines = (
-            f"calls    {self.calls}, {self.errors} errors, {self.crashes} crashes, {self.restarts} restarts",
+            f"calls    {self.calls}, {self.errors} errors, {self.crashes} crashes, {self.restarts} restarts{together}",
             f"latency  {self.latency}",
             f"compute  {self.compute}",
             f"phases   {phases or 'no call yet'}",
@@ -82,6 +86,7 @@ class Counters:
 
     calls: int = 0
     errors: int = 0
+    runs: int = 0
     crashes: int = 0
     copied_in: int = 0
     copied_out: int = 0
@@ -89,13 +94,25 @@ class Counters:
     output_names: tuple[str, ...] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, marks: list[int], copied: int, failed: bool) -> None:
-        """One call was answered; the worker copied so many bytes for it. The lock of the worker's calls is held."""
-        self.calls += 1
-        self.errors += failed
-        self.marks.append(marks)
+    def count(self, marks: list[int], copied: int, failed: bool, shared: bool) -> None:
+        """One call was answered; the worker copied so many bytes for it. The lock of the worker's calls is held.
+
+        Of a ``shared`` one the callers are counted by ``count_all``.
+        """
+        self.runs += 1
         if copied:
             self.add_copied_out(copied)
+        if not shared:
+            self.calls += 1
+            self.errors += failed
+            self.marks.append(marks)
+
+    def count_all(self, marks: Iterable[list[int]], calls: int, errors: int) -> None:
+        """Calls that were run together; they have their answers now."""
+        with self._lock:
+            self.calls += calls
+            self.errors += errors
+        self.marks.extend(marks)
 
     def add_copied_in(self, nbytes: int) -> None:
         with self._lock:

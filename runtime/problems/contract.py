@@ -15,6 +15,7 @@ Cast = Literal["safe", "same_kind"]
 @dataclass(frozen=True)
 class Contract:
     """``check``: whether dtypes and shapes of each call are looked at. ``cast`` as in ``numpy.can_cast``; None: never.
+    ``batch`` is the symbol of the first dimension where calls are batched, and None where they are not.
 
     Raises ``SpecError``.
     """
@@ -22,6 +23,7 @@ class Contract:
     problem: Problem | None = None
     check: bool = True
     cast: Cast | None = None
+    batch: str | None = None
 
     def __post_init__(self) -> None:
         if self.cast is not None and self.cast not in get_args(Cast):

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-DOCUMENTS = [name for name in ("README.md", "CONTRIBUTING.md", "docs/sandbox.md") if (ROOT / name).exists()]
+DOCUMENTS = [
+    name for name in ("README.md", "CONTRIBUTING.md", "docs/batching.md", "docs/sandbox.md") if (ROOT / name).exists()
+]
 PATH = re.compile(r"\.?[\w-][\w.-]*(/[\w.-]*)+|[\w-]+\.(md|toml|cfg)|Makefile|LICENSE")
 THEIRS = ("isopod.toml",)  # plain names of files that a user's project has
 
@@ -33,7 +35,7 @@ def in_code(text: str) -> list[str]:
 
 
 def test_the_documents_are_there() -> None:
-    assert DOCUMENTS == ["README.md", "CONTRIBUTING.md", "docs/sandbox.md"]
+    assert DOCUMENTS == ["README.md", "CONTRIBUTING.md", "docs/batching.md", "docs/sandbox.md"]
 
 
 @each_document

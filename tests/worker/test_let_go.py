@@ -105,6 +105,42 @@ def test_a_fleet_is_gone_by_reference_counts_alone(
     assert census.left_over(before, collect=False) == []
 
 
+def batched(model: isopod.Model) -> None:
+    """Calls that are run together, of which one kills; in every way of calling, and with a deadline that is far off."""
+    model.map([{"x": np.ones((1, 2))}] * 3, ahead=3, timeout=100.0)
+    for x, deadly in ((1, 0), (-1, 1)):
+        rows = np.full((1, 2), x, np.float64)
+        assert [out["y"][0, 0] for out in model.map([{"x": rows, "deadly": deadly}] * 4, ahead=4)] == [2 * x] * 4
+        futures = [model.submit(x=rows, timeout=100.0) for _ in range(4)] if x > 0 else []
+        assert [future.result()["y"][0, 0] for future in futures] == [2 * x] * len(futures)
+    assert asyncio.run(model.acall(x=np.ones((1, 2)), timeout=100.0))["y"][0, 0] == 2
+    with contextlib.suppress(IsopodError):
+        model(x=np.full((1, 2), -2.0), timeout=100.0)
+    with contextlib.suppress(IsopodError):
+        model.submit(x=np.full((1, 2), -2.0), timeout=100.0).result()
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
+def test_a_model_that_batches_is_gone_by_reference_counts_alone(
+    no_collector: None, models: Path, tmp_path: Path, closed: bool
+) -> None:
+    before = census.take()
+    with census.supervisor_at_rest():
+        batch, restart = isopod.Batch(isolate_errors=True), isopod.Restart(max_restarts=None)
+        args = {"seen": str(tmp_path)}
+        model = isopod.load(models / "batches.py:Rows", batch=batch, restart=restart, retries=2, args=args)
+        batched(model)
+        behind = weakref.ref(model._deployment)
+        if closed:
+            model.close()
+        del model
+        give_up = time.monotonic() + GUARD
+        while behind() is not None:
+            assert time.monotonic() < give_up
+            os.sched_yield()
+    assert census.left_over(before, collect=False) == []
+
+
 @pytest.mark.parametrize("use", [answered, crashed, overdue, raised, forgotten])
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
 def test_a_worker_is_gone_by_reference_counts_alone(

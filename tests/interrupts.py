@@ -1,0 +1,48 @@
+"""Ctrl-C at a chosen line of ours: what a signal's handler does between any two bytecodes of the main thread."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from types import FrameType
+from typing import Any
+
+from isopod.runtime.process import folder_of
+
+OURS = tuple(str(folder_of(room)) for room in ("runtime", "ipc"))
+
+
+class Interrupt:
+    """Raises ``KeyboardInterrupt`` at the nth line of ours, once. ``hit`` says where that was."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.hit = ""
+
+    def __enter__(self) -> Interrupt:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS) or in_a_callback(frame):
+            return None
+        # The line of a ``with`` comes up again at its end, where Python lets no handler run: its lock is still held.
+        source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not source.lstrip().startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                self.hit = f"{frame.f_code.co_name}:{frame.f_lineno}"
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def in_a_callback(frame: FrameType | None) -> bool:
+    """Whether it runs for a weak reference: there Python itself prints an exception, and goes on."""
+    while frame is not None:
+        if frame.f_code.co_name == "_ended":
+            return True
+        frame = frame.f_back
+    return False
