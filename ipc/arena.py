@@ -5,6 +5,10 @@ freed block is used again first by the next request of its size, since its pages
 takes ten times as long. What does not match is carved from free extents; when there are none, the freed blocks are
 melted back into extents; when that does not help, the arena grows by a segment, up to its limit; and then it waits
 for somebody to let go, and says who did not.
+
+What was grown for a load goes when the load is gone. ``trim``, called now and then, compares what was needed since the
+time before last with what there is: a segment too many is *retired*, which means that nothing is given out of it any
+more, and let go once its last block is free. So one small array does not pin what a burst has left.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from isopod.ipc.errors import ArenaFull, Closed
 from isopod.ipc.layout import ALIGNMENT, round_up
 from isopod.ipc.segment import Segment
 
-_FIRST_SEGMENT = 1 << 20
+FIRST_SEGMENT = 1 << 20  # bytes: an arena begins with it, and such a one always stays
+_SPARE = 2  # times what was needed: so much stays
 _POPULATE_AHEAD = 4 << 20  # bytes of a new segment that are provided at once
 _POLL = 0.002  # seconds between looks at the return rings while the arena is full
 
@@ -39,10 +44,12 @@ class Block:
 class ArenaSegment:
     """One segment of an arena with its free extents, sorted by offset."""
 
-    __slots__ = ("extents", "segment")
+    __slots__ = ("extents", "provided", "retired", "segment")
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
+        self.retired = False
+        self.provided = 0  # bytes from its start on whose pages are there
         self.extents: list[tuple[int, int]] = [(0, segment.size // ALIGNMENT * ALIGNMENT)]
 
     def carve(self, size: int) -> int:
@@ -55,6 +62,15 @@ class ArenaSegment:
                     self.extents[index] = (offset + size, length - size)
                 return offset
         return -1
+
+    def provide(self, end: int) -> None:
+        """Have the pages before ``end`` there: all at once takes half as long as one by one, as they are touched."""
+        if end > self.provided:
+            self.segment.populate(self.provided, end - self.provided)
+            self.provided = end
+
+    def fits(self, size: int) -> bool:
+        return any(length >= size for _, length in self.extents)
 
     def melt(self, offset: int, size: int) -> None:
         """Put a piece back, joined with its neighbours."""
@@ -80,6 +96,7 @@ class Arena:
         self, grow: Callable[[int], Segment], limit: int, name: str, reclaim: Callable[[], None] | None = None
     ) -> None:
         self.segments: list[ArenaSegment] = []
+        self._retired: list[ArenaSegment] = []
         self.limit = limit
         self.live: dict[int, Block] = {}  # by id of the block
         self._grow = grow
@@ -94,15 +111,17 @@ class Arena:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._warm: dict[int, list[Block]] = {}  # freed blocks by size, the last one freed at the end
+        self._held = 0  # bytes of the blocks that are handed out
+        self._peak = self._peak_before = 0  # the most of it since ``trim``, and between that and the one before
 
     @property
     def reserved(self) -> int:
         """Bytes of all segments."""
-        return sum(home.segment.size for home in self.segments)
+        return sum(home.segment.size for home in [*self.segments, *self._retired])
 
     def owns(self, segment: Segment) -> bool:
         """Whether blocks of this arena lie in it."""
-        return any(home.segment is segment for home in list(self.segments))
+        return any(home.segment is segment for home in [*self.segments, *self._retired])
 
     @property
     def used(self) -> int:
@@ -125,6 +144,8 @@ class Arena:
                 if block is not None:
                     block.label = label
                     self.live[id(block)] = block
+                    self._held += block.size
+                    self._peak = max(self._peak, self._held)
                     return block
             if size > self.limit or time.monotonic_ns() >= deadline_ns:
                 raise ArenaFull(self._explain(nbytes, label))
@@ -135,7 +156,7 @@ class Arena:
         with self._lock:
             self._closed = True
             self._grow, self._reclaim = _no_growth, None  # whoever made us is let go, and is no garbage in a cycle
-            homes, self.segments = self.segments, []
+            homes, self.segments, self._retired = [*self.segments, *self._retired], [], []
             self._collect()
             self._warm.clear()
             self.live.clear()
@@ -180,12 +201,17 @@ class Arena:
             except queue.Empty:
                 return
             self.live.pop(id(block), None)
-            self._warm.setdefault(block.size, []).append(block)
+            self._held -= block.size
+            if block.home.retired:
+                block.home.melt(block.offset, block.size)
+            else:
+                self._warm.setdefault(block.size, []).append(block)
 
     def _carve(self, size: int) -> Block | None:
         for home in reversed(self.segments):
             offset = home.carve(size)
             if offset >= 0:
+                home.provide(offset + size)
                 return Block(home, offset, size)
         return None
 
@@ -195,17 +221,69 @@ class Arena:
                 block.home.melt(block.offset, block.size)
         self._warm.clear()
 
+    def trim(self) -> list[Segment]:
+        """Let go of what has not been needed for two turns, as far as it is free; which segments these were.
+
+        Called now and then. Waits for nothing: where somebody is just about to grow, there is nothing to let go.
+        """
+        if not self._lock.acquire(False):
+            return []
+        try:
+            if self._closed:
+                return []
+            if self._reclaim is not None:
+                self._reclaim()
+            self._collect()
+            needed = _SPARE * max(self._peak, self._peak_before)
+            self._peak, self._peak_before = self._held, self._peak
+            self._retire(needed)
+            busy = {id(block.home) for block in self.live.values()}
+            free = [home for home in self._retired if id(home) not in busy]
+            self._retired = [home for home in self._retired if id(home) in busy]
+        finally:
+            self._lock.release()
+        for home in free:
+            home.segment.close()
+        return [home.segment for home in free]
+
+    def _retire(self, needed: int) -> None:
+        """Give nothing out any more of what is more than ``needed`` bytes, the largest segments first."""
+        left = sum(home.segment.size for home in self.segments)
+        for home in sorted(self.segments, key=lambda one: -one.segment.size):
+            size = home.segment.size
+            # The last one, or the last but small ones, goes too, if it is far too large: it comes back as a small one.
+            if size > FIRST_SEGMENT and (left - size >= needed or size >= 2 * max(needed, FIRST_SEGMENT)):
+                home.retired = True
+                left -= size
+        if any(home.retired for home in self.segments):
+            self._melt()
+            self._retired += [home for home in self.segments if home.retired]
+            self.segments = [home for home in self.segments if not home.retired]
+
+    def _revive(self, size: int) -> bool:
+        """Use again what is not let go yet; whether there is room for ``size`` bytes now."""
+        revived = self._retired
+        for home in revived:
+            home.retired = False
+        self.segments += revived  # first: ``owns`` is asked without the lock
+        self._retired = []
+        return any(home.fits(size) for home in revived)
+
     def _enlarge(self, size: int) -> bool:
-        room = self.limit - self.reserved
+        room, active = self.limit - self.reserved, sum(home.segment.size for home in self.segments)
+        # A load that comes back finds what is warm; a small block must not be what keeps a large segment.
+        if self._retired and (size > FIRST_SEGMENT or room < FIRST_SEGMENT) and self._revive(size):
+            return True
         if size > room:
             return False
-        wanted = max(size, _FIRST_SEGMENT, min(self.reserved, 256 << 20))
+        wanted = max(size, FIRST_SEGMENT, min(active, 256 << 20))
         try:
             segment = self._grow(min(round_up(wanted, 4096), max(room, size)))
         except ArenaFull:
             return False  # refused; something may still be let go
-        segment.populate(0, min(segment.size, _POPULATE_AHEAD))
-        self.segments.append(ArenaSegment(segment))
+        home = ArenaSegment(segment)
+        home.provide(min(segment.size, max(size, _POPULATE_AHEAD)))
+        self.segments.append(home)
         return True
 
     def _await_release(self, deadline_ns: int) -> None:

@@ -36,7 +36,7 @@ MAX_RANK = 32  # numpy 1.x ends here; numpy 2 allows 64
 MAX_NAME = 256  # bytes of UTF-8
 MAX_TENSORS = 4096  # in one call
 MAX_PLAIN = 256 * 1024  # bytes of values that are not tensors, in one call
-MAX_SEGMENTS = 4096  # that one worker ever sees
+MAX_SEGMENTS = 65_536  # that one worker ever sees: what the word of a return has room for
 MAX_FRAME = 64 * 1024  # bytes of one control message
 
 # Of one log record; in bytes of UTF-8, and together well below a frame.

@@ -8,8 +8,8 @@
 Between ``ordered`` and ``loading`` the child locks itself, says what it has done, and waits until the parent has seen
 that it is so: no code of the model runs before. ``segment`` and ``forget`` (parent) may come at any time from
 ``attached`` on; ``grow`` (child), answered by ``segment`` or ``refuse``, while loading, ready and draining, and so may
-``log`` (child), which nobody answers. A message that the table does not allow raises ``ProtocolError`` and changes
-nothing.
+``log`` (child), which nobody answers. A ``trim`` is answered by ``shed`` where there is anything to let go. A message
+that the table does not allow raises ``ProtocolError`` and changes nothing.
 
 A *template*, a process that only imports and then forks workers, speaks by a table of its own: it says hello, is
 prepared, and answers each ``fork`` with ``forked``, or with ``unfit`` where no worker can come of it any more.
@@ -74,6 +74,8 @@ FORMS = {
     ),
     "grow": Form(CHILD, {"nbytes": int}),
     "refuse": Form(PARENT, {"nbytes": int}),
+    "trim": Form(PARENT, {}),  # a while is over: what was not needed in it can go
+    "shed": Form(CHILD, {"indices": list}),  # segments of the outbox that the child has let go of
     "drain": Form(PARENT, {}),
     "bye": Form(CHILD, {}),
     # To a template, and from it.
@@ -112,18 +114,23 @@ TRANSITIONS = {
     ("ready", "grow"): "ready",
     ("ready", "log"): "ready",
     ("ready", "refuse"): "ready",
+    ("ready", "trim"): "ready",
+    ("ready", "shed"): "ready",
     ("ready", "drain"): "draining",
     ("draining", "grow"): "draining",
     ("draining", "log"): "draining",
     ("draining", "segment"): "draining",
     ("draining", "forget"): "draining",
     ("draining", "refuse"): "draining",
+    ("draining", "trim"): "draining",
+    ("draining", "shed"): "draining",
     ("draining", "bye"): "over",
     # The parent may speak before it has read that the child is done.
     ("over", "segment"): "over",
     ("over", "forget"): "over",
     ("over", "drain"): "over",
     ("over", "refuse"): "over",
+    ("over", "trim"): "over",
 }
 
 TEMPLATE_TRANSITIONS = {

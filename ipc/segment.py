@@ -31,6 +31,9 @@ _SIZE_SEALS = _SEAL_SHRINK | _SEAL_GROW
 _SEALS = _SIZE_SEALS | _SEAL_SEAL
 _MADV_POPULATE_WRITE = 23
 
+_libc = ctypes.CDLL(None)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
 _descriptors = threading.Lock()
 
 
@@ -151,9 +154,9 @@ class Segment:
         """Have the kernel provide the pages now: a copy into fresh pages takes ten times as long as into warm ones."""
         page = mmap.PAGESIZE
         start = start // page * page
-        # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched.
-        with contextlib.suppress(OSError, AttributeError):
-            self.map.madvise(_MADV_POPULATE_WRITE, start, min(length + page, self.size - start))
+        # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched. By ctypes, because
+        # the mapping's own method lets no other thread run meanwhile.
+        _libc.madvise(self.address + start, min(length + page, self.size - start), _MADV_POPULATE_WRITE)
 
     def close(self) -> None:
         """Give the descriptor back. The memory stays mapped until the last array that uses it is gone."""

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, Callable, List
 
 from isopod.ipc import layout, protocol, ring
 from isopod.ipc.doorbell import ChildDoorbell
@@ -41,6 +41,10 @@ class Link:
         self._segments: dict[int, Segment] = {}
         self._indices: dict[int, int] = {}
         self._outbox: list[int] = []
+        self._grown = 0  # segments of the outbox that ever came
+        self.trim: Callable[[], List[Segment]] = (
+            list  # lets go of those that are not needed; the server's, once it is there
+        )
         self.draining = False
         self.process = os.getpid()
 
@@ -97,6 +101,8 @@ class Link:
                         self._forget_segment(message.fields["index"])
                     elif message.name == "refuse":
                         self._refused += 1
+                    elif message.name == "trim":
+                        self._shed(self.trim())
                     elif message.name == "drain":
                         self.draining = True
                         self.inbell.ring()
@@ -132,10 +138,10 @@ class Link:
     def grow(self, size: int) -> Segment:
         """Ask the parent for another segment of the outbox. Raises ``ArenaFull`` where it refuses."""
         with self._changed:
-            had, refused = len(self._outbox), self._refused
+            had, refused = self._grown, self._refused
             self.send("grow", nbytes=size)
-            self._changed.wait_for(lambda: len(self._outbox) > had or self._refused > refused, _SEGMENT_WAIT)
-            if len(self._outbox) == had:
+            self._changed.wait_for(lambda: self._grown > had or self._refused > refused, _SEGMENT_WAIT)
+            if self._grown == had:
                 raise ArenaFull(f"the application has no more shared memory for outputs ({size} bytes)")
             return self._segments[self._outbox[-1]]
 
@@ -153,6 +159,7 @@ class Link:
         self._indices[id(segment)] = index
         if message.fields["outbox"]:
             self._outbox.append(index)
+            self._grown += 1
 
     def _forget_segment(self, index: int) -> None:
         """Its last array is gone on the parent's side, so no record speaks of it any more."""
@@ -160,3 +167,12 @@ class Link:
         if segment is None or index in self._outbox:
             raise ProtocolError(f"segment {index} cannot be forgotten")
         del self._indices[id(segment)]
+
+    def _shed(self, segments: List[Segment]) -> None:
+        """Forget segments of the outbox that the arena has let go of: no block of theirs is anywhere any more."""
+        indices = [self._indices.pop(id(segment)) for segment in segments]
+        for index in indices:
+            self._outbox.remove(index)
+            del self._segments[index]
+        if indices:
+            self.send("shed", indices=indices)

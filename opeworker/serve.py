@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, List
 
 from isopod.ipc import record as records
 from isopod.ipc.arena import Arena
@@ -17,6 +17,7 @@ from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.ipc.lease import lease_of
 from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.record import Record, Tensor
+from isopod.ipc.segment import Segment
 from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
 from isopod.opeworker import context, failure
 from isopod.opeworker.failure import BadValue
@@ -35,6 +36,8 @@ class Server:
         self._copied = self._copied_in = 0  # bytes, for the running call: of its outputs, and of its inputs
         self._inbound = Inbound(link.segment, link.is_own, self._borrowed, self._count_copy_in)
         owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
+        self._arena = owner.arena
+        link.trim = self._trim
         self._outbound = Outbound(owner, link.index_of, self._count_copy, self._may_refer)
         context._Running.owner = owner
         context._Running.copied_in = self._count_copy_in
@@ -173,6 +176,11 @@ class Server:
 
     def _count_copy_in(self, nbytes: int) -> None:
         self._copied_in += nbytes
+
+    def _trim(self) -> List[Segment]:
+        """On the thread that listens to the parent: give back what nobody needs, of its memory and of ours."""
+        self._borrowed.flush()
+        return self._arena.trim()
 
     def _count_copy(self, nbytes: int) -> None:
         self._copied += nbytes

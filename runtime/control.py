@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from isopod.ipc import channel, layout, protocol
+from isopod.ipc.arena import FIRST_SEGMENT
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.protocol import Message
 from isopod.ipc.segment import Segment
 from isopod.ipc.spec import TensorSpec
 from isopod.runtime.process import WorkerProcess
 
+_FEW = 16  # segments of an outbox
 _GROWTH_STEP = 256 << 20  # bytes: an arena need not grow by more than this at once
 
 
@@ -71,6 +73,9 @@ class Control:
         self._outbox: dict[int, Segment] = {}
         self._indices: dict[int, int] = {}  # by id of the segment; an entry goes before its id can be used again
         self._given = 0  # how many segments it has ever had
+        self._shed: weakref.WeakSet[Segment] = weakref.WeakSet()  # of the outbox, that the worker has let go of
+        self.grown: Callable[[], None] = _nobody  # is told when the outbox has grown
+        self.flush: Callable[[], None] = _nobody  # has what the application let go of told to the worker
         self._gone: deque[int] = deque()  # numbers of segments that the worker is yet to forget
 
     def close(self) -> None:
@@ -80,7 +85,11 @@ class Control:
     def on_data(self, data: bytes) -> None:
         """Take in what the worker wrote. Raises ``ProtocolError``."""
         for frame in self._frames.feed(data):
-            self._handle(self._conversation.received(frame))
+            message = self._conversation.received(frame)
+            if message.name == "shed":
+                self._take_back(message.fields["indices"])
+            else:
+                self._handle(message)
 
     def send(self, message: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
         """Say something. Raises ``OSError`` where the worker is dead or does not listen, ``ProtocolError``."""
@@ -127,9 +136,11 @@ class Control:
     def grow_outbox(self, nbytes: int, limit: int) -> None:
         """Give the worker another segment for its outputs, or refuse it. ``limit`` bounds all of them, in bytes."""
         used = sum(segment.size for segment in self.outbox())
-        room = limit - used
-        # An honest arena grows by as much as it has, up to a step: tiny segments would use up our descriptors.
-        if not min(used, _GROWTH_STEP, room) <= nbytes <= room or nbytes <= 0:
+        room = limit - used - sum(segment.size for segment in self._shed)
+        # An honest arena grows by as much as it uses, up to a step: tiny segments would use up our descriptors. Of what
+        # it has some may be about to be given back, so the first few can be of any size.
+        least = 1 if len(self._outbox) < _FEW else max(1, min(used, _GROWTH_STEP, room))
+        if not least <= nbytes <= room:
             self.send("refuse", nbytes=nbytes)
             return
         try:
@@ -138,6 +149,35 @@ class Control:
             self.send("refuse", nbytes=nbytes)
             return
         self.give_outbox(segment)
+        self.grown()
+
+    def trim(self) -> None:
+        """Tell the worker which of our segments are no more, and have it give back what it does not need of its own.
+
+        Raises ``OSError`` where it is dead or does not listen, ``ProtocolError``.
+        """
+        self.flush()
+        self._forget()
+        # What has used up half of its numbers keeps the rest for growth: no number is given twice.
+        if self.trims and self._given < layout.MAX_SEGMENTS // 2:
+            self.send("trim")
+
+    @property
+    def trims(self) -> bool:
+        """Whether there may be anything of the worker's to give back."""
+        return sum(segment.size for segment in self.outbox()) > FIRST_SEGMENT
+
+    def _take_back(self, indices: list[Any]) -> None:
+        """The worker has let go of segments of its outbox. An array in one that it had no right to keeps the memory,
+        which then counts on. Raises ``ProtocolError``.
+        """
+        for index in indices:
+            segment = self._outbox.pop(index, None) if type(index) is int else None
+            if segment is None:
+                raise ProtocolError(f"it let go of segment {index!r:.40}, which is not of its outbox")
+            self._indices.pop(id(segment), None)
+            self._shed.add(segment)
+            segment.close()
 
     def _give(self, segment: Segment, *, outbox: bool) -> int | None:
         # RACE early record: a record may overtake this message, and a number that is used again would then be taken for
@@ -203,6 +243,10 @@ def _noting(indices: dict[int, int], key: int, gone: deque[int], index: int) -> 
         gone.append(index)
 
     return note
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 def _unheard(_: Message) -> None:

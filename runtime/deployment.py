@@ -36,6 +36,7 @@ from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.session import Session
 from isopod.runtime.staffing import Staffing
 from isopod.runtime.stats import Counters, Stats, latency
+from isopod.runtime.trimming import Trimming
 from isopod.runtime.wear import memory_of
 
 
@@ -53,6 +54,8 @@ class Deployment:
         self.history = history
         self.admission = Admission(name, staffing.max_waiting)
         self._outbound = Outbound(self.owner, _any_number, self.counters.add_copied_in)
+        counters = self.counters
+        self._trimming = Trimming(self.owner.arena, self._living, lambda: counters.runs)
         self.last_crash: CrashReport | None = None
         self._unknown = Interface.unknown(name)
         self._fleet: Fleet | None = None
@@ -146,7 +149,7 @@ class Deployment:
             old.crew.keeper.after(drain, functools.partial(old.end, REPLACED))
 
     def _make_session(self, process: WorkerProcess, fleet: Fleet, seat: int) -> Session:
-        return Session(
+        session = Session(
             fleet.blueprint,
             process,
             self.owner,
@@ -159,6 +162,8 @@ class Deployment:
             max_calls=self.staffing.recycle.max_calls,
             replica=seat,
         )
+        session.control.grown = functools.partial(self._trimming.grown, fleet.crew.keeper)
+        return session
 
     def _on_death(self, session: Session) -> None:
         """On the monitor thread, before any caller hears of it."""
@@ -261,6 +266,7 @@ class Deployment:
             start_seconds=start.get("total", 0.0),
             start=start,
             runs=counters.runs,
+            shared_bytes_outputs=sum(segment.size for one in self._living() for segment in one.control.outbox()),
         )
 
     def sandbox_report(self) -> SandboxReport:
@@ -286,7 +292,7 @@ class Deployment:
             fleet.retire()
         for fleet in fleets:
             fleet.close(max(0.0, until - time.monotonic()))
-        self.owner.arena.close()
+        self._let_go()
 
     def abandon(self) -> None:
         """The model was let go without being closed: have its workers ended. Waits for nobody.
@@ -302,6 +308,10 @@ class Deployment:
         self._closed = True
         for fleet in self._fleets():
             fleet.end(GARBAGE)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._trimming.close()
         self.owner.arena.close()
 
     def let_go_after_fork(self) -> None:
@@ -314,14 +324,19 @@ class Deployment:
 
     def _grow(self, size: int) -> Segment:
         try:
-            return Segment.create(size, "isopod-inputs", protected=self._protected)
+            segment = Segment.create(size, "isopod-inputs", protected=self._protected)
         except OSError as error:
             raise ArenaFull(f"model {self.name!r}: the machine has no {size} bytes of memory: {error}") from error
+        if self._fleet is not None:
+            self._trimming.grown(self._fleet.crew.keeper)
+        return segment
 
     def _reclaim(self) -> None:
-        for fleet in self._fleets():
-            for session in fleet.glimpse():
-                session.reclaim()
+        for session in self._living():
+            session.reclaim()
+
+    def _living(self) -> list[Session]:
+        return [session for fleet in self._fleets() for session in fleet.glimpse()]
 
 
 def _any_number(_: Segment) -> int:

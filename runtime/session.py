@@ -96,7 +96,7 @@ class Session:
         self._counters = counters
         self._arena = owner.arena
         self._mail = Mailboxes(protected=strict)
-        self._borrowed = self._mail.borrowed
+        self._borrowed, self.control.flush = self._mail.borrowed, self._mail.borrowed.flush
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
         limit, uses = self._order.memory_limit, self.flight.uses

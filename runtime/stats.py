@@ -43,7 +43,8 @@ class Stats:
     needs it, ``module`` the import of the model's file, its framework's with it, ``construct`` the model itself, and
     ``other``, which is mostly the way back here. Printed, it is a few lines for a person. ``bytes_copied_in`` were
     copied on either side to bring inputs to the model, ``bytes_copied_out`` to bring outputs back. Shared memory is
-    that of the inputs: arrays that are alive, and calls in flight.
+    that of the inputs, arrays that are alive and calls in flight, and of the outputs; what is not needed for a while
+    goes.
     """
 
     calls: int
@@ -61,12 +62,14 @@ class Stats:
     start: dict[str, float] = field(default_factory=dict)
     phases: dict[str, Latency] = field(default_factory=dict)
     runs: int = 0
+    shared_bytes_outputs: int = 0
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {self.start[name] * 1e3:.0f}" for name in PARTS if name in self.start)
         medians = (f"{label(name)} {self.phases[name].median_us:.0f}" for name in NAMES if name in self.phases)
         phases = ", ".join(medians)
         shared = f"{self.shared_bytes_used / 1e6:.1f} of {self.shared_bytes / 1e6:.1f} MB shared for inputs in use"
+        shared += f", {self.shared_bytes_outputs / 1e6:.1f} MB for outputs"
         together = f", {self.calls / self.runs:.1f} in a batch" if self.calls > self.runs > 0 else ""
         lines = (
             f"calls    {self.calls}, {self.errors} errors, {self.crashes} crashes, {self.restarts} restarts{together}",

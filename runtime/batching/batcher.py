@@ -22,9 +22,10 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
 from isopod.ipc.errors import Closed, ModelError, WorkerCrashed, WorkerUnavailable
-from isopod.runtime.batching.alarm import Alarm
+from isopod.runtime.alarm import Alarm
 from isopod.runtime.batching.departures import Departures
 from isopod.runtime.batching.group import GATHERING, SEALED, Group, Member
 from isopod.runtime.batching.outcomes import Outcomes
@@ -50,7 +51,7 @@ class Batcher:
         self._roster = Roster()
         self._lock = self._roster.lock
         self._closed = False
-        self._alarm = Alarm(lambda: deployment.keeper, self._look)
+        self._alarm = Alarm(self._look)
         self._outcomes = Outcomes(deployment, second_chances, self._lock)
         self._departures = Departures(deployment.name, self._roster, self._outcomes)
 
@@ -138,7 +139,7 @@ class Batcher:
         if group.count >= self._batch.max_size or (idle and self._roster.is_ripe(group)):
             self._seal(group)
         else:
-            self._alarm.set(group.due_ns if idle else time.monotonic_ns() + LOOK_UP_NS)
+            self._alarm.set(self._deployment.keeper, group.due_ns if idle else time.monotonic_ns() + LOOK_UP_NS)
 
     def _place_in(self, member: Member, rows: Rows, room_by_ns: int) -> Group:
         """A group that has room for it, with its place in it."""
@@ -179,7 +180,7 @@ class Batcher:
         """It may be kept waiting for company for half of the time that it has, and hears of its end. Locked."""
         now = time.monotonic_ns()
         group.due_ns = min(group.due_ns, now + (member.deadline_ns - now) // 2)
-        self._alarm.set(member.deadline_ns)
+        self._alarm.set(self._deployment.keeper, member.deadline_ns)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -202,7 +203,8 @@ class Batcher:
     def _seal(self, group: Group) -> None:
         """Locked."""
         self._roster.seal(group)
-        self._alarm.set(time.monotonic_ns() + LOOK_UP_NS)  # RACE stranded batch: Ctrl-C may come before it is sent
+        # RACE stranded batch: Ctrl-C may come before it is sent.
+        self._alarm.set(self._deployment.keeper, time.monotonic_ns() + LOOK_UP_NS)
 
     def _send_alone(self, member: Member, room_by_ns: int) -> None:
         """Send a call as it is. What is wrong with it is raised here."""
@@ -243,7 +245,7 @@ class Batcher:
             if group.sent is None or group.sent[0].number < 0:  # nothing of it was written: the keeper sends it
                 group.sent = None
                 self._roster.set_aside(group)
-                self._alarm.set(time.monotonic_ns())
+                self._alarm.set(self._deployment.keeper, time.monotonic_ns())
                 return
         self._roster.land(group)
         what = f"model {self._deployment.name!r}: Ctrl-C came while a batch was sent; call again"
@@ -254,9 +256,8 @@ class Batcher:
 
     def _landed(self, group: Group, call: Call) -> None:
         """There is an answer, or none will come. On the dispatcher's thread, or that of second chances."""
-        retries = self._deployment.staffing.retries
         if call.may_go_on and not call.begun:
-            again = call.next_attempt(retries)
+            again = call.next_attempt(self._deployment.staffing.retries)
             if again is not None:  # no model has seen it
                 self._second_chances.give(again, group.follow)
                 return
@@ -264,8 +265,13 @@ class Batcher:
         call.error = call.outputs = None
         call.release()
         self._roster.land(group)
-        self.kick()  # first: the worker waits for it
-        if isinstance(error, WorkerCrashed) and call.begun and retries:
+        try:
+            self.kick()  # first: the worker waits for it
+        finally:
+            self._give_out(group, call, outputs, error)
+
+    def _give_out(self, group: Group, call: Call, outputs: Any, error: BaseException | None) -> None:
+        if isinstance(error, WorkerCrashed) and call.begun and self._deployment.staffing.retries:
             self._outcomes.run_alone(group, error, attempt=2)
         elif isinstance(error, ModelError) and self._batch.isolate_errors and len(group.wanted) > 1:
             self._outcomes.run_alone(group, error, attempt=1)
@@ -308,7 +314,7 @@ class Batcher:
         with self._lock:
             due_ns = self._roster.next_due()
             if due_ns:
-                self._alarm.set(due_ns)
+                self._alarm.set(self._deployment.keeper, due_ns)
 
     # ------------------------------------------------------------------ the end
 

@@ -198,7 +198,8 @@ def seeds(name: str) -> list[bytes]:
         "hello": {"version": 2, "pid": 1, "python": "3.7.1"}, "guarded": {"done": {"landlock": "", "refused": []}},
         "ready": {"inputs": [{"name": "x", "required": True}], "outputs": [], "open": False, "timings": {"load": 0.1}},
         "grow": {"nbytes": 4096}, "bye": {}, "attach": {"version": 2}, "segment": {"index": 1, "outbox": False},
-        "forget": {"index": 1}, "proceed": {}, "refuse": {"nbytes": 1}, "drain": {},
+        "forget": {"index": 1}, "proceed": {}, "refuse": {"nbytes": 1}, "drain": {}, "trim": {},
+        "shed": {"indices": [2]},
     }  # fmt: skip
     sender = PARENT if name.startswith("child") else CHILD
     found = []

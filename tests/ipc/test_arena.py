@@ -79,6 +79,17 @@ class ArenaMachine(RuleBasedStateMachine):
         self.arena.free(block)
         self.live.remove(block)
 
+    @rule()
+    def trim(self) -> None:
+        reserved, pinned = self.arena.reserved, {id(block.home.segment) for block in self.live}
+        gone = self.arena.trim()
+        assert self.arena.reserved == reserved - sum(segment.size for segment in gone)
+        for segment in gone:
+            assert id(segment) not in pinned
+            assert segment.size > MIB
+            with pytest.raises(OSError, match="closed"):
+                segment.duplicate()
+
     @invariant()
     def live_blocks_are_apart_aligned_and_inside(self) -> None:
         taken: dict[int, list[tuple[int, int]]] = {}
@@ -102,9 +113,13 @@ class ArenaMachine(RuleBasedStateMachine):
             self.arena.free(block)
         assert self.arena.used == 0
         # Nothing was lost between the blocks: each whole segment can be had again at once.
-        for home in sorted(self.arena.segments, key=lambda home: -home.segment.size):
+        for home in [*self.arena.segments, *self.arena._retired]:
             self.arena._melt()
             assert home.extents == [(0, home.segment.size)]
+        for _ in range(3):
+            self.arena.trim()
+        assert self.arena.reserved <= 2 * MIB
+        assert all(home.segment.size <= MIB for home in self.arena.segments)
         self.segments.close()
 
 
@@ -220,6 +235,76 @@ def test_what_the_other_side_returned_is_looked_for_before_growing(segments: Seg
     returned.append(lambda: arena.free(block))
     assert arena.allocate(MIB, "y") is block
     assert len(segments.made) == 1
+
+
+def test_what_was_grown_goes_when_it_was_not_needed_for_a_while(segments: Segments) -> None:
+    arena = Arena(segments.grow, 64 * MIB, "m")
+    small = arena.allocate(1000, "small")
+    large = [arena.allocate(8 * MIB, "large") for _ in range(3)]
+    for block in large:
+        arena.free(block)
+    assert arena.trim() == []  # it was needed just now
+    assert arena.trim() == []  # and in the turn before this one
+    gone = arena.trim()
+    assert sum(segment.size for segment in gone) == arena_total(segments) - MIB
+    assert arena.reserved == MIB
+    assert small.home.segment.fileno() >= 0
+    assert all(segment.fileno() < 0 for segment in gone)
+    assert arena.allocate(8 * MIB, "large").home.segment not in gone
+    assert arena.trim() == []
+
+
+def arena_total(segments: Segments) -> int:
+    return sum(segment.size for segment in segments.made)
+
+
+def test_a_small_block_does_not_pin_what_a_burst_has_left(segments: Segments) -> None:
+    arena = Arena(segments.grow, 64 * MIB, "m")
+    large = arena.allocate(32 * MIB, "large")
+    arena.free(large)
+    small = arena.allocate(1000, "small")  # carved out of it: there is nothing else
+    assert small.home is large.home
+    for _ in range(3):
+        assert arena.trim() == []  # it is in use
+    assert arena.reserved == 32 * MIB
+    other = arena.allocate(1000, "small")  # but nothing more is given out of it
+    assert other.home is not large.home
+    assert arena.reserved == 33 * MIB
+    arena.free(small)
+    assert sum(segment.size for segment in arena.trim()) == 32 * MIB
+    assert arena.reserved == MIB
+    arena.free(other)
+
+
+def test_what_is_about_to_go_is_used_before_more_is_taken(segments: Segments) -> None:
+    arena = Arena(segments.grow, 16 * MIB, "m")
+    blocks = [arena.allocate(size * MIB, "x") for size in (1, 14)]
+    arena.free(blocks[1])
+    pin = arena.allocate(13 * MIB, "pin")
+    arena.free(blocks[0])
+    arena.free(pin)
+    pin = arena.allocate(1000, "pin")
+    del blocks
+    for _ in range(3):
+        arena.trim()
+    assert len(segments.made) == 2
+    assert arena.allocate(12 * MIB, "y").size == 12 * MIB
+    assert arena.reserved <= arena.limit
+
+
+def test_nothing_is_trimmed_while_somebody_grows(segments: Segments) -> None:
+    """Nor does whoever asks for it wait: in a worker, that is the thread which the one that grows is waiting for."""
+    asked: list[list[Segment]] = []
+
+    def grow(size: int) -> Segment:
+        asker = threading.Thread(target=lambda: asked.append(growing.trim()))
+        asker.start()
+        asker.join(GUARD)
+        return segments.grow(size)
+
+    growing = Arena(grow, 4 * MIB, "m")
+    growing.allocate(MIB, "x")
+    assert asked == [[]]
 
 
 def test_growing_may_be_refused_and_tried_again() -> None:

@@ -32,6 +32,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "attach": {"version": 1},
     "segment": {"index": 3, "outbox": True},
     "forget": {"index": 3},
+    "trim": {},
+    "shed": {"indices": [3, 4]},
     "load": {
         "name": "detector",
         "target": {"backend": "python", "file": "/models/detector.py", "folder": "/models", "attribute": "Detector"},

@@ -1,4 +1,4 @@
-"""One timer for all that a batcher has to look at: it rings at the earliest moment that it was set to, or before."""
+"""One timer for several things to look at: it rings at the earliest moment that it was set to."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ class Alarm:
     the deadline of a call, long answered, to be garbage. The caller's lock guards ``set`` and ``rings``.
     """
 
-    def __init__(self, keeper: Callable[[], Keeper], look: Callable[[], None]) -> None:
-        self._keeper = keeper
+    def __init__(self, look: Callable[[], None]) -> None:
         self._look = weakref.WeakMethod(look)
         self._timer: Timer | None = None
         self._due_ns = 0
 
-    def set(self, due_ns: int) -> None:
+    def set(self, keeper: Keeper, due_ns: int) -> None:
         """Ring at that moment, as ``time.monotonic_ns()``, or before."""
         if self._timer is not None:
             if self._due_ns <= due_ns:
@@ -29,7 +28,7 @@ class Alarm:
             self._timer.cancel()
         self._due_ns = due_ns
         seconds = max(0.0, (due_ns - time.monotonic_ns()) / 1e9)
-        self._timer = self._keeper().after(seconds, functools.partial(_call_if_alive, self._look))
+        self._timer = keeper.after(seconds, functools.partial(_call_if_alive, self._look))
 
     def rings(self) -> None:
         """It does: it can be set again."""
