@@ -7,14 +7,14 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import cold_start, crash, round_trip, sandbox, tables
+from benchmarks import cold_start, crash, round_trip, sandbox, tables, targets
 from benchmarks.effort import FULL, QUICK
 from benchmarks.machine import Load, facts
 from benchmarks.progress import Progress
 from benchmarks.results import Results
 from isopod.cli.screen import Screen
 
-_ALL = {"round-trip": round_trip, "cold-start": cold_start, "crash": crash, "sandbox": sandbox}
+_ALL = {"round-trip": round_trip, "cold-start": cold_start, "crash": crash, "sandbox": sandbox, "targets": targets}
 _NOTES = """\
 float32 arrays. One out: one element comes back, isopod's input lies in shared memory. x + 1: an array as large comes
 back; two copies: ordinary arrays; no copies: model.empty in, worker.empty out; check: against a problem, both ways.

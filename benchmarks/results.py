@@ -29,6 +29,10 @@ class Results:
     def add(self, key: Key, nanoseconds: Sequence[int]) -> None:
         self._samples.setdefault(key, []).extend(nanoseconds)
 
+    def divide(self, key: Key, parts: int) -> None:
+        """What was measured of a whole is wanted of each of its parts."""
+        self._samples[key] = [sample // parts for sample in self._samples[key]]
+
     def get(self, benchmark: str, where: str, what: str, who: str) -> Summary | None:
         """The summary of a figure, or None where it was not measured."""
         samples = self._samples.get(Key(benchmark, where, what, who))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import cold_start, crash, round_trip, sandbox
+from benchmarks import cold_start, crash, round_trip, sandbox, targets
 from benchmarks.measure import Summary
 from benchmarks.results import Results
 from isopod.cli.screen import Screen
@@ -18,6 +18,34 @@ def report(screen: Screen, results: Results) -> None:
     _cold_start(screen, results)
     _crash(screen, results)
     _sandbox(screen, results)
+    _targets(screen, results)
+
+
+def _targets(screen: Screen, results: Results) -> None:
+    rows = []
+    for target in targets.ALL:
+        measured, yardstick = (
+            results.get(targets.NAME, target.yardstick, target.what, who)
+            for who in (targets.MEASURED, targets.YARDSTICK)
+        )
+        if measured is None or yardstick is None:
+            continue
+        most = target.times * yardstick.median_us + target.plus_us
+        beside = _number(yardstick.median_us) if target.times else ""
+        ratio = f"{measured.median_us / yardstick.median_us:.2f}" if target.times else ""
+        met = "met" if measured.median_us <= most else "not met"
+        rows.append((target.what, _number(measured.median_us), target.yardstick, beside, ratio, _number(most), met))
+    if rows:
+        screen.heading("Targets: medians in µs a call")
+        table = [("", "measured", "beside", "it takes", "ratio", "at most", ""), *rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for number, row in enumerate(table):
+            cells = [
+                cell.ljust(width) if place in (0, 2, 6) else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            text = (_GAP + _GAP.join(cells)).rstrip()
+            screen.line(screen.style(text, "dim") if number == 0 else text)
 
 
 def _round_trips(screen: Screen, results: Results) -> None:

@@ -30,15 +30,19 @@ _POLL = 0.002  # seconds between looks at the return rings while the arena is fu
 
 
 class Block:
-    """A piece of one segment. ``key`` names it on the wire: (segment index, offset / ALIGNMENT)."""
+    """A piece of one segment. ``key`` names it on the wire: (segment index, offset / ALIGNMENT).
 
-    __slots__ = ("home", "label", "offset", "size")
+    ``spare``: nobody uses it, but whoever has it keeps it for now. It counts as free.
+    """
+
+    __slots__ = ("home", "label", "offset", "size", "spare")
 
     def __init__(self, home: ArenaSegment, offset: int, size: int) -> None:
         self.home = home
         self.offset = offset
         self.size = size
         self.label = ""
+        self.spare = False
 
 
 class ArenaSegment:
@@ -88,8 +92,9 @@ class ArenaSegment:
 class Arena:
     """Blocks of memory up to ``limit`` bytes. ``grow(size)`` makes a segment or raises ``ArenaFull``.
 
-    ``reclaim()``, where given, looks whether the other side has returned anything. Safe for many threads; ``free``
-    may be called at any moment, even by the garbage collector in the middle of ``allocate``.
+    ``reclaim()``, where given, looks whether the other side has returned anything; ``drop_spares()`` frees blocks that
+    are only kept because they may be of use. Safe for many threads; ``free`` may be called at any moment, even by the
+    garbage collector in the middle of ``allocate``.
     """
 
     def __init__(
@@ -102,6 +107,7 @@ class Arena:
         self._grow = grow
         self._name = name
         self._reclaim = reclaim
+        self.drop_spares: Callable[[], None] = _nothing
         self._lock = threading.RLock()  # the collector may find a model to be garbage, and close, in mid-allocate
         self._closed = False
         # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
@@ -128,12 +134,17 @@ class Arena:
         """Bytes of all blocks that are handed out."""
         with self._lock:
             self._collect()
-            return sum(block.size for block in self.live.values())
+            return sum(block.size for block in self.live.values() if not block.spare)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def allocate(self, nbytes: int, label: str, deadline_ns: int = 0) -> Block:
         """A block of at least ``nbytes`` bytes. Waits until ``deadline_ns`` where the arena is at its limit.
 
-        Raises ``ArenaFull``, naming what holds the memory, if nothing was let go by then, and ``Closed``.
+        A negative ``deadline_ns`` is so far from the moment at which it has to wait. Raises ``ArenaFull``, naming what
+        holds the memory, if nothing was let go by then, and ``Closed``.
         """
         size = _size_class(nbytes)
         while True:
@@ -147,6 +158,8 @@ class Arena:
                     self._held += block.size
                     self._peak = max(self._peak, self._held)
                     return block
+            if deadline_ns < 0:
+                deadline_ns = time.monotonic_ns() - deadline_ns
             if size > self.limit or time.monotonic_ns() >= deadline_ns:
                 raise ArenaFull(self._explain(nbytes, label))
             self._await_release(deadline_ns)
@@ -157,11 +170,19 @@ class Arena:
             self._closed = True
             self._grow, self._reclaim = _no_growth, None  # whoever made us is let go, and is no garbage in a cycle
             homes, self.segments, self._retired = [*self.segments, *self._retired], [], []
+            drop_spares, self.drop_spares = self.drop_spares, _nothing
+            drop_spares()
             self._collect()
             self._warm.clear()
             self.live.clear()
         for home in homes:
             home.segment.close()
+
+    def look(self) -> None:
+        """See whether the other side has returned anything."""
+        reclaim = self._reclaim
+        if reclaim is not None:
+            reclaim()
 
     def free(self, block: Block) -> None:
         if self._closed:  # a block in the queue would hold its segment for as long as somebody holds the arena
@@ -186,6 +207,9 @@ class Arena:
             if warm:
                 return warm.pop()
         block = self._carve(size)
+        if block is None:
+            self.drop_spares()
+            self._collect()
         if block is None and self._warm:
             self._melt()
             block = self._carve(size)
@@ -202,6 +226,7 @@ class Arena:
                 return
             self.live.pop(id(block), None)
             self._held -= block.size
+            block.spare = False
             if block.home.retired:
                 block.home.melt(block.offset, block.size)
             else:
@@ -233,6 +258,7 @@ class Arena:
                 return []
             if self._reclaim is not None:
                 self._reclaim()
+            self.drop_spares()
             self._collect()
             needed = _SPARE * max(self._peak, self._peak_before)
             self._peak, self._peak_before = self._held, self._peak
@@ -292,7 +318,8 @@ class Arena:
     def _explain(self, nbytes: int, label: str) -> str:
         holders: dict[str, list[int]] = {}
         for block in list(self.live.values()):
-            holders.setdefault(block.label, []).append(block.size)
+            if not block.spare:
+                holders.setdefault(block.label, []).append(block.size)
         ranked = sorted(holders.items(), key=lambda item: -sum(item[1]))[:4]
         named = ", ".join(f"{who} ({len(sizes)} arrays, {mib(sum(sizes))})" for who, sizes in ranked)
         return (
@@ -304,6 +331,10 @@ class Arena:
 
 def _no_growth(_: int) -> Segment:
     raise ArenaFull("the arena is closed")
+
+
+def _nothing() -> None:
+    """What an arena drops whose owner keeps nothing, or that is closed."""
 
 
 def mib(nbytes: int) -> str:

@@ -11,9 +11,11 @@ A semaphore orders memory on every processor: what was written before ``ring()``
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import mmap
 import os
 import time
@@ -22,6 +24,7 @@ import weakref
 from isopod.ipc.errors import InternalError, SandboxUnavailable
 
 _MAX_PARK = 1.0  # seconds: the semaphore's clock is the wall clock, which may jump; ours is monotonic
+_HOUR_NS = 3_600_000_000_000
 # What a spin may take: two wake-ups of an idle virtual processor (6 µs on one core, 50 to 100 µs across two), and what
 # the other side's Python does in between. A shorter one was tried, and never saw its answer on a slow machine.
 _SPIN_NS = 200_000
@@ -90,33 +93,47 @@ class _Timespec(ctypes.Structure):
 class _Mapped:
     """A semaphore at an address of this process, through the C library."""
 
-    __slots__ = ("_address", "_post", "_timed_wait", "_try_wait")
+    __slots__ = ("_post", "_try_wait", "_until", "_until_ns", "_wait")
 
     def __init__(self, library: ctypes.CDLL, address: int) -> None:
-        self._address = ctypes.c_void_p(address)
-        self._post, self._try_wait, self._timed_wait = library.sem_post, library.sem_trywait, library.sem_timedwait
-        self._post.argtypes = self._try_wait.argtypes = [ctypes.c_void_p]
-        self._timed_wait.argtypes = [ctypes.c_void_p, ctypes.POINTER(_Timespec)]
+        semaphore = ctypes.c_void_p(address)
+        # Neither of these two ever blocks, so the interpreter's lock is kept: that takes half as long.
+        quick = ctypes.PyDLL(None)
+        self._post = functools.partial(quick.sem_post, semaphore)
+        self._try_wait = functools.partial(quick.sem_trywait, semaphore)
+        self._until = _Timespec()
+        self._until_ns = 0  # the same moment on the monotonic clock
+        self._wait = functools.partial(library.sem_timedwait, semaphore, ctypes.byref(self._until))
 
     def ring(self) -> None:
-        self._post(self._address)  # where the counter is at its maximum, nobody can be asleep
+        self._post()  # where the counter is at its maximum, nobody can be asleep
 
     def try_wait(self) -> bool:
-        return int(self._try_wait(self._address)) == 0
+        return bool(self._try_wait() == 0)
 
     def wait(self, deadline_ns: int = 0) -> bool:
-        """Park until it rings; False when ``time.monotonic_ns()`` passes ``deadline_ns`` (0: no deadline)."""
+        """Park until it rings; False when ``time.monotonic_ns()`` passes ``deadline_ns`` (0: no deadline).
+
+        One thread at a time.
+        """
         while True:
-            timeout = _park_time(deadline_ns)
-            if timeout < 0:
+            now = time.monotonic_ns()
+            last = deadline_ns or now + _HOUR_NS
+            if last <= now:
                 return self.try_wait()
-            end = time.time() + timeout
-            seconds = int(end)
-            until = _Timespec(seconds, int((end - seconds) * 1e9))
-            if self._timed_wait(self._address, ctypes.byref(until)) == 0:
+            # It may end early and begin again, so one moment that is far enough away does for many calls.
+            if not (now + last) // 2 < self._until_ns <= last:
+                self._set_until(now, last)
+            if self._wait() == 0:
                 return True
             if ctypes.get_errno() not in (errno.EINTR, errno.ETIMEDOUT):
                 raise InternalError("sem_timedwait failed: " + os.strerror(ctypes.get_errno()))
+
+    def _set_until(self, now: int, last: int) -> None:
+        end = time.time() + (last - now) / 1e9
+        self._until.seconds = int(end)
+        self._until.nanoseconds = int((end - int(end)) * 1e9)
+        self._until_ns = last
 
 
 class ChildDoorbell(_Mapped):
@@ -210,8 +227,12 @@ class Spin:
 
     __slots__ = ("_averages", "_best", "_count", "budget_ns", "spins")
 
-    def __init__(self, budget_ns: int = _SPIN_NS) -> None:
-        self.budget_ns = budget_ns if len(os.sched_getaffinity(0)) > 1 else 0
+    def __init__(self, budget_ns: int = _SPIN_NS, other: int = 0) -> None:
+        """``other`` is the process that is waited for: where both have but one core, nothing is to be gained."""
+        cores = os.sched_getaffinity(0)
+        with contextlib.suppress(OSError):  # it is gone, or out of sight
+            cores |= os.sched_getaffinity(other)
+        self.budget_ns = budget_ns if len(cores) > 1 else 0
         self.spins = self.budget_ns > 0
         self._averages = [4.0 * budget_ns, 0.0]  # ns waited after parking at once, and after spinning first
         self._best = self.spins
@@ -221,10 +242,9 @@ class Spin:
         """How long it took this time; decides ``spins`` for the next one."""
         if not self.budget_ns:
             return
-        averages = self._averages
-        mode = self.spins
+        averages, mode, most = self._averages, self.spins, 4 * self.budget_ns
         # A wait that was long for reasons of its own must not drown what many short ones have told.
-        averages[mode] += (min(waited_ns, 4 * self.budget_ns) - averages[mode]) / 8
+        averages[mode] += ((waited_ns if waited_ns < most else most) - averages[mode]) / 8
         turn = self._count = (self._count + 1) & 127
         if turn >= 124:
             self.spins = not self._best

@@ -24,15 +24,20 @@ Array = Any  # np.ndarray[Any, Any], which the numpy of Python 3.7 cannot spell
 
 
 class Lease(weakref.ref):  # type: ignore[type-arg]
-    """One root array over one block. ``token`` is what its owner needs to take the block back."""
+    """One root array over one block. ``token`` is what its owner needs to take the block back.
 
-    __slots__ = ("owner", "place", "root_id", "size", "token")
+    ``private`` is the shape and the dtype of an array that nobody but us has seen, so that it may serve again as it is
+    once we have no use for it; None of any other.
+    """
+
+    __slots__ = ("owner", "place", "private", "root_id", "size", "token")
 
     place: Place  # of the root
     size: int  # bytes of the block
     owner: Any  # has ended(lease)
     token: Any
     root_id: int
+    private: Any
 
 
 # Where an array's bytes lie in shared memory: (segment, where the block begins in it, where the array begins in it). A
@@ -40,10 +45,20 @@ class Lease(weakref.ref):  # type: ignore[type-arg]
 Place = Tuple[Segment, int, int]
 
 
-_roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
+roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
 
 
-def adopt(segment: Segment, start: int, size: int, at: int, shape: Any, dtype: Any, owner: Any, token: Any) -> Array:
+def adopt(
+    segment: Segment,
+    start: int,
+    size: int,
+    at: int,
+    shape: Any,
+    dtype: Any,
+    owner: Any,
+    token: Any,
+    private: Any = None,
+) -> Array:
     """A root array at ``at``, in the block of ``size`` bytes at ``start``; ``owner.ended(lease)`` hears of its end."""
     root = np.ndarray(shape, dtype, segment.map, at)
     lease = Lease(root, _ended)
@@ -51,34 +66,42 @@ def adopt(segment: Segment, start: int, size: int, at: int, shape: Any, dtype: A
     lease.size = size
     lease.owner = owner
     lease.token = token
-    lease.root_id = id(root)
-    _roots[lease.root_id] = lease
+    lease.private = private
+    lease.root_id = root_id = id(root)
+    roots[root_id] = lease
     return root
 
 
 def _ended(lease: Any) -> None:
     root_id = getattr(lease, "root_id", None)
     if root_id is not None:  # else Ctrl-C came in the middle of ``adopt``, and its block is lost
-        _roots.pop(root_id, None)
+        roots.pop(root_id, None)
         lease.owner.ended(lease)
+
+
+def expose(array: Array) -> None:
+    """Somebody else is about to see a root, or a part of it: from now on only its end tells that nobody uses it."""
+    lease = roots.get(id(array))
+    if lease is not None and lease() is array:
+        lease.private = None
 
 
 def lease_of(array: Array) -> Lease | None:
     """The lease of the block that an array's bytes lie in, however far removed from its root; None if there is none."""
-    lease = _roots.get(id(array))
+    lease = roots.get(id(array))
     if lease is not None and lease() is array:
         return lease
     base = array.base
-    if base is None or not _roots:
+    if base is None or not roots:
         return None
-    lease = _roots.get(id(base))
+    lease = roots.get(id(base))
     if lease is not None and lease() is base:
         return lease
     if isinstance(base, np.ndarray) and base.base is None:
         return None  # an ordinary view of an ordinary array, the usual case
     # Through another library (torch.from_numpy(x).numpy()) the chain of bases is broken; addresses are not.
     address = address_of(array)
-    for lease in list(_roots.values()):
+    for lease in list(roots.values()):
         segment, start, _ = lease.place
         if 0 <= address - segment.address - start < lease.size:
             return lease
@@ -87,11 +110,14 @@ def lease_of(array: Array) -> Lease | None:
 
 def locate(array: Array) -> Place | None:
     """Where a C-contiguous array lies in shared memory, or None if it is an ordinary one."""
+    lease = roots.get(id(array))
+    if lease is not None and lease() is array:
+        return lease.place
+    if array.base is None:
+        return None  # the usual one
     lease = lease_of(array)
     if lease is None:
         return None
-    if lease.root_id == id(array):
-        return lease.place
     segment, start, _ = lease.place
     return segment, start, address_of(array) - segment.address
 

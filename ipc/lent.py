@@ -9,14 +9,15 @@ cannot give the memory to anybody else.
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 from isopod.ipc.errors import ProtocolError
-from isopod.ipc.lease import Lease
+from isopod.ipc.lease import Lease, expose
 from isopod.ipc.record import Tensor
 from isopod.ipc.ring import ReturnWriter
 
 _AT_ONCE = 32  # returns that may wait for the next record
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 
 class Loan(NamedTuple):
@@ -30,11 +31,22 @@ class Loan(NamedTuple):
 class _Block:
     """All loans of one block. Which of them comes back is never told, so all ranges stay until the last one has."""
 
-    __slots__ = ("count", "loans")
+    __slots__ = ("count", "first", "loans")
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.loans: dict[tuple[int, int], Loan] = {}  # by range
+    def __init__(self, first: Loan) -> None:
+        self.count = 1
+        self.first = first
+        self.loans: dict[tuple[int, int], Loan] | None = None  # by range, once there is more than one
+
+    def add(self, loan: Loan) -> None:
+        if self.loans is None:
+            self.loans = {(self.first.offset, self.first.nbytes): self.first}
+        self.loans[loan.offset, loan.nbytes] = loan
+        self.count += 1
+
+    def ranges(self) -> list[Loan]:
+        loans = self.loans
+        return [self.first] if loans is None else list(loans.values())
 
 
 class Lent:
@@ -42,49 +54,61 @@ class Lent:
 
     RACE early return: what a call holds may come back before its answer, which says that it is held, has been read.
     ``in_flight(key)`` says how often a block is with calls that are yet to be answered: so often it may be *early*.
+    ``spent(arrays)``, where given, is told of an array whose block was lent once and has come back.
     """
 
-    def __init__(self, in_flight: Callable[[tuple[int, int]], int] | None = None) -> None:
+    def __init__(
+        self,
+        in_flight: Callable[[tuple[int, int]], int] | None = None,
+        spent: Callable[[Sequence[Any]], None] | None = None,
+    ) -> None:
         self.early: dict[tuple[int, int], int] = {}
         self._in_flight = in_flight
+        self._spent = spent
         self._loans: dict[tuple[int, int], _Block] = {}
         self._lock = threading.Lock()
 
     def add(self, tensor: Tensor, array: Any) -> None:
-        key = (tensor.segment, tensor.block)
+        _, _, _, segment, number, offset, nbytes = tensor
+        key = (segment, number)
+        loan = _new(Loan, (array, offset, nbytes))
         with self._lock:
-            early = self.early.pop(key, 0)
-            if early > 1:
-                self.early[key] = early - 1
-            if early:
-                return
+            if self.early:
+                early = self.early.pop(key, 0)
+                if early > 1:
+                    self.early[key] = early - 1
+                if early:
+                    return
             block = self._loans.get(key)
             if block is None:
-                block = self._loans[key] = _Block()
-            block.count += 1
-            block.loans[tensor.offset, tensor.nbytes] = Loan(array, tensor.offset, tensor.nbytes)
+                self._loans[key] = _Block(loan)
+            else:
+                block.add(loan)
 
     def release(self, key: tuple[int, int]) -> None:
         """One loan came back. Raises ``ProtocolError`` for a block that the other side does not have."""
-        block = None
         with self._lock:
             block = self._loans.get(key)
             if block is not None:
                 block.count -= 1
-                if not block.count:
-                    del self._loans[key]
-                return  # what dies with the block dies outside of the lock
-            early = self.early.get(key, 0)
-            if self._in_flight is not None and early < self._in_flight(key):
+                if block.count:
+                    return
+                del self._loans[key]
+            else:
+                early = self.early.get(key, 0)
+                if self._in_flight is None or early >= self._in_flight(key):
+                    raise ProtocolError(f"block {key[1]} of segment {key[0]} was returned, but it was not lent")
                 self.early[key] = early + 1
                 return
-        raise ProtocolError(f"block {key[1]} of segment {key[0]} was returned, but it was not lent")
+        if self._spent is not None and block.loans is None:  # what dies with the block dies outside of the lock
+            self._spent((block.first.array,))
 
     def find(self, tensor: Tensor) -> Loan | None:
-        """The loan that a tensor sent back to us lies in."""
+        """The loan that a tensor sent back to us lies in. It will be seen by whoever asks."""
         block = self._loans.get((tensor.segment, tensor.block))
-        for loan in list(block.loans.values()) if block is not None else ():
+        for loan in block.ranges() if block is not None else ():
             if contains(loan, tensor):
+                expose(loan.array)
                 return loan
         return None
 
@@ -98,7 +122,7 @@ class Lent:
 
     @property
     def nbytes(self) -> int:
-        return sum(loan.nbytes for block in list(self._loans.values()) for loan in list(block.loans.values()))
+        return sum(loan.nbytes for block in list(self._loans.values()) for loan in block.ranges())
 
 
 def contains(loan: Loan, tensor: Tensor) -> bool:
@@ -119,16 +143,12 @@ class Borrowed:
         self.forked = False  # in a copy of this process the blocks are the original's to give back
         self.open: dict[int, tuple[Lease, int]] = {}  # by id of the lease: the lease, and its tensor's number
         self._writer = writer
+        self._waiting = writer.waiting
         self._lock = threading.Lock()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether there is anything to flush."""
-        return bool(self._writer.waiting)
 
     def ended(self, lease: Lease) -> None:
         """A root died. Runs at any moment, in any thread, so it waits for nothing."""
-        if self.open.pop(id(lease), None) is None:
+        if not self.by_answer or self.open.pop(id(lease), None) is None:
             self.give_back(lease.token)
 
     def consumed(self, key: tuple[int, int]) -> None:
@@ -139,24 +159,23 @@ class Borrowed:
     def give_back(self, key: tuple[int, int]) -> None:
         if self.forked:
             return
-        waiting = self._writer.waiting
+        waiting = self._waiting
         waiting.append(key)
         if self.eager or len(waiting) > _AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits. Whoever finds the lock taken leaves its entry to the holder, which looks again."""
-        writer = self._writer
-        while writer.waiting and self._lock.acquire(False):
+        while self._waiting and self._lock.acquire(False):
             try:
-                if not writer.flush():
+                if not self._writer.flush():
                     return
             finally:
                 self._lock.release()
 
     def still_held(self) -> list[int]:
         """End the call: the numbers of the inputs that the model kept. Their leases now return through the ring."""
-        held = []
+        held: list[int] = []
         while self.open:
             try:
                 _, (_, number) = self.open.popitem()

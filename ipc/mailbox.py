@@ -8,7 +8,7 @@ from typing import Any
 from isopod.ipc.doorbell import Spin
 from isopod.ipc.ring import RecordReader
 
-_LOOK_UP = 1_000_000_000  # ns: a wait ends this often, so that nothing that was missed is missed for longer
+LOOK_UP = 1_000_000_000  # ns: a wait ends this often, so that nothing that was missed is missed for longer
 _LATE_RING = 20_000_000  # ns that a ring may come after its record
 
 
@@ -19,47 +19,48 @@ class Receiver:
     between a ring and its record. So a record whose ring does not come is taken without it, after a moment.
     """
 
-    __slots__ = ("_bell", "_reader", "_spin", "empty_rings", "ready")
+    __slots__ = ("_bell", "_look_up", "_reader", "_spin", "empty_rings", "ready")
+
+    def __init__(self, reader: RecordReader, bell: Any, look_up: int = LOOK_UP, other: int = 0) -> None:
+        """``other`` is the process that writes, where its processors may not be ours."""
+        self._reader = reader
+        self._look_up = look_up
+        self._bell = bell  # a ParentDoorbell or a ChildDoorbell
+        self._spin = Spin(other=other)
+        self.ready = reader.ready
+        self.empty_rings = 0  # since the last record
 
     @property
     def taken(self) -> int:
         """How many records were read."""
         return self._reader.taken
 
-    def __init__(self, reader: RecordReader, bell: Any) -> None:
-        self._reader = reader
-        self._bell = bell  # a ParentDoorbell or a ChildDoorbell
-        self._spin = Spin()
-        self.ready = reader.ready
-        self.empty_rings = 0  # since the last record
-
     def receive(self, deadline_ns: int = 0) -> bytes | None:
-        """The next record; None when the deadline or a second passed, or when somebody rang to be looked after.
+        """The next record; None when the deadline or ``look_up`` passed, or when somebody rang to be looked after.
 
         ``deadline_ns`` is a ``time.monotonic_ns()``, 0 for none. Raises ``ProtocolError``.
         """
         reader, bell = self._reader, self._bell
-        if reader.ready() and bell.try_wait():
-            return self._read()
-        spin = self._spin
-        start = time.monotonic_ns()
-        if spin.spins:
-            until = start + spin.budget_ns
-            reader.spin(time.monotonic_ns, until if not deadline_ns else min(until, deadline_ns))
-        # Where the record was seen but its ring was not, the ring comes at once: it is its writer's next step.
-        until = start + (_LATE_RING if reader.ready() else _LOOK_UP)
-        if not bell.wait(min(until, deadline_ns) if deadline_ns else until):
-            return self._read() if reader.ready() else None
-        spin.learn(time.monotonic_ns() - start)
-        data = self._read()
-        if data is None:
-            self.empty_rings += 1
-        return data
+        if not (reader.ready() and bell.try_wait()):
+            spin = self._spin
+            start = time.monotonic_ns()
+            seen = rung = False
+            if spin.spins:
+                until = start + spin.budget_ns
+                seen = reader.spin(time.monotonic_ns, until if not deadline_ns or until < deadline_ns else deadline_ns)
+                rung = seen and bell.try_wait()
+            if not rung:
+                # Where the record was seen but its ring was not, that comes at once: it is its writer's next step.
+                until = start + (_LATE_RING if seen or reader.ready() else self._look_up)
+                if not bell.wait(until if not deadline_ns or until < deadline_ns else deadline_ns):
+                    return self._read() if reader.ready() else None
+            spin.learn(time.monotonic_ns() - start)
+        return self._read()
 
     def _read(self) -> bytes | None:
+        """What a ring promised."""
         data = self._reader.read()
-        if data is not None:
-            self.empty_rings = 0
+        self.empty_rings = 0 if data is not None else self.empty_rings + 1
         return data
 
     def drain(self) -> bytes | None:

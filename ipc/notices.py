@@ -22,6 +22,7 @@ from isopod.ipc.segment import Segment
 
 _CALL, _WITHDRAWN, _RUNS = (1 << 62) - 1, 1 << 62, 1 << 63
 _PATIENCE = 0.1  # seconds
+_new_lock = threading.Lock
 
 
 def _barrier() -> None:
@@ -30,7 +31,7 @@ def _barrier() -> None:
     Taking a lock is an instruction that drains the processor's stores on x86. Elsewhere the bytecode in between does in
     practice, thousands of times as long as a store takes to be seen. The lock is a new one: Ctrl-C can leave none held.
     """
-    threading.Lock().acquire()
+    _new_lock().acquire()
 
 
 class Progress:
@@ -49,7 +50,7 @@ class Progress:
     @begun.setter
     def begun(self, count: int) -> None:
         self._words[0] = count
-        _barrier()  # SYNC POINT begun: before its mark is looked for
+        _new_lock().acquire()  # SYNC POINT begun: a barrier, as below, before its mark is looked for
 
     @property
     def attentive(self) -> int:
@@ -95,7 +96,7 @@ class Cancellations:
         """
         place = record % self._slots
         if self._words[place] & _CALL != call:
-            return False
+            return False  # the usual case: nothing is marked
         until = time.monotonic() + _PATIENCE
         while self._words[place] == call and time.monotonic() < until:
             os.sched_yield()

@@ -31,18 +31,24 @@ CALL, RESULT, RAISED, EXPIRED, FULL, CANCELLED = 1, 2, 3, 4, 5, 6
 SPILLED = 1
 
 _HEADER = struct.Struct("<BBHIQQQQQQ")
+_FORM = struct.Struct("<HHIQQQQQQ")  # the same, with kind and flags as one number: all that there are stand in a table
+_FORMS = {kind | flags << 8: (kind, bool(flags)) for kind in range(CALL, CANCELLED + 1) for flags in (0, SPILLED)}
+_HEADER_SIZE = _HEADER.size
 _TENSOR = struct.Struct("<BBHHxxQQQ")
 _DIMS = [struct.Struct(f"<{rank}q") for rank in range(layout.MAX_RANK + 1)]
 _MAX_CACHED_NAMES = 4096
 
-_MAX_KEPT, _MAX_KEPT_BYTES = 256, 4096
+# Tensors of the same form in the same blocks come again and again, so the latest are kept as they stand on the wire.
+_MAX_KEPT, _MAX_KEPT_BYTES = 256, 8192
 
 _decoded_tensors: dict[bytes, tuple[Tensor, ...]] = {}
+_encoded_tensors: dict[tuple[Tensor, ...], bytes] = {}
 _encoded_names: dict[str, bytes] = {}
 _decoded_names: dict[bytes, str] = {}
 
 
 Stamps = Tuple[int, int, int, int, int]
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 
 class Tensor(NamedTuple):
@@ -77,8 +83,10 @@ def encode(
     flags: int = 0,
 ) -> bytes:
     """One record; ``extra`` may be packed already. Raises ``SpecError`` where a limit of the wire is passed."""
-    if len(tensors) > layout.MAX_TENSORS:
-        raise SpecError(f"{len(tensors)} tensors in one call; at most {layout.MAX_TENSORS} can be sent")
+    kept = tuple(tensors)
+    described = _encoded_tensors.get(kept)
+    if described is None:
+        described = _encode_tensors(kept)
     tail = b""
     if extra:
         tail = extra if isinstance(extra, bytes) else plain.pack(extra)
@@ -86,7 +94,13 @@ def encode(
             raise SpecError(
                 f"values that are not arrays take {len(tail)} bytes, at most {layout.MAX_PLAIN} can be sent; use arrays"
             )
-    parts = [_HEADER.pack(kind, flags, len(tensors), len(tail), call, *stamps)]
+    return _HEADER.pack(kind, flags, len(kept), len(tail), call, *stamps) + described + tail
+
+
+def _encode_tensors(tensors: tuple[Tensor, ...]) -> bytes:
+    if len(tensors) > layout.MAX_TENSORS:
+        raise SpecError(f"{len(tensors)} tensors in one call; at most {layout.MAX_TENSORS} can be sent")
+    parts: list[bytes] = []
     put = parts.append
     for name, dtype, shape, segment, block, offset, nbytes in tensors:
         label = _encoded_names.get(name) or _encode_name(name)
@@ -96,49 +110,53 @@ def encode(
         put(_TENSOR.pack(dtype, rank, segment, len(label), block, offset, nbytes))
         put(_DIMS[rank].pack(*shape))
         put(label)
-    if tail:
-        put(tail)
-    return b"".join(parts)
+    described = b"".join(parts)
+    if len(described) <= _MAX_KEPT_BYTES:
+        if len(_encoded_tensors) >= _MAX_KEPT:
+            _encoded_tensors.clear()
+        _encoded_tensors[tensors] = described
+    return described
 
 
 def decode(data: bytes) -> Record:
     """The record in ``data``, a private copy. Raises ``ProtocolError`` for anything that is not one."""
-    size = len(data)
-    if size < _HEADER.size:
-        raise ProtocolError(f"a record of {size} bytes is too short")
-    kind, flags, count, tail, call, *stamps = _HEADER.unpack_from(data)
-    if not CALL <= kind <= CANCELLED or flags & ~SPILLED or count > layout.MAX_TENSORS or tail > layout.MAX_PLAIN:
-        raise ProtocolError(f"a record has the impossible header {(kind, flags, count, tail)}")
-    at = _HEADER.size
-    if tail > size - at:
-        raise ProtocolError(f"a record of {size} bytes claims {tail} plain ones")
-    described = data[at : size - tail]
+    if len(data) < _HEADER_SIZE:
+        raise ProtocolError(f"a record of {len(data)} bytes is too short")
+    numbers = _FORM.unpack_from(data)
+    form, count, tail, call = numbers[:4]
+    stamps = numbers[4:]
+    known = _FORMS.get(form)
+    if known is None or tail > layout.MAX_PLAIN:
+        raise ProtocolError(f"a record has the impossible header {_HEADER.unpack_from(data)[:4]}")
+    end = len(data) - tail
+    if end < _HEADER_SIZE:
+        raise ProtocolError(f"a record of {len(data)} bytes claims {tail} plain ones")
+    described = data[_HEADER_SIZE:end]
     tensors = _decoded_tensors.get(described)
     if tensors is None or len(tensors) != count:
         tensors = _decode_tensors(described, count)
-    at = size - tail
-    extra = plain.unpack(data[at:]) if tail else {}
+    extra = plain.unpack(data[end:]) if tail else {}
     if type(extra) is not dict:
         raise ProtocolError("the plain part of a record is not a dict")
-    return Record(
-        kind, call, (stamps[0], stamps[1], stamps[2], stamps[3], stamps[4]), tensors, extra, bool(flags & SPILLED)
-    )
+    return _new(Record, (known[0], call, stamps, tensors, extra, known[1]))
 
 
 def _decode_tensors(data: bytes, count: int) -> tuple[Tensor, ...]:
-    """Tensors of the same form in the same blocks come again and again, so the latest are kept by their bytes."""
-    tensors = []
+    if count > layout.MAX_TENSORS:
+        raise ProtocolError(f"a record has the impossible header of {count} tensors")
+    found = []
     at, size = 0, len(data)
     for _ in range(count):
         tensor, at = _decode_tensor(data, at, size)
-        tensors.append(tensor)
+        found.append(tensor)
     if at != size:
         raise ProtocolError(f"{count} tensors take {at} bytes of a record, not {size}")
+    tensors = tuple(found)
     if size <= _MAX_KEPT_BYTES:
         if len(_decoded_tensors) >= _MAX_KEPT:
             _decoded_tensors.clear()
-        _decoded_tensors[data] = tuple(tensors)
-    return tuple(tensors)
+        _decoded_tensors[data] = tensors
+    return tensors
 
 
 def _decode_tensor(data: bytes, at: int, size: int) -> tuple[Tensor, int]:

@@ -38,12 +38,12 @@ def read_control(segment: Segment) -> Layout:
 class RecordWriter:
     """The producing end of a record ring. The caller holds a lock and a credit."""
 
-    __slots__ = ("_map", "_next", "_shape", "_words")
+    __slots__ = ("_map", "_next", "_starts", "_words")
 
     def __init__(self, segment: Segment, shape: Layout) -> None:
-        self._map = memoryview(segment.map)
-        self._words = self._map[: shape.size].cast("Q")
-        self._shape = shape
+        self._map = segment.map
+        self._words = memoryview(segment.map)[: shape.size].cast("Q")
+        self._starts = _starts(shape)
         self._next = 0
 
     def write(self, record: bytes, stamped: int = -1) -> int:
@@ -51,45 +51,40 @@ class RecordWriter:
 
         ``stamped`` is the word of the record, if any, that takes the moment at which it is published.
         """
-        number = self._next
-        start = layout.SLOTS_OFFSET + number % self._shape.slots * self._shape.slot_size
+        number, words = self._next, self._words
+        start = self._starts[number % len(self._starts)]
         size = len(record)
         self._map[start + 16 : start + 16 + size] = record
         if stamped >= 0:
-            self._words[start // 8 + 2 + stamped] = time.monotonic_ns()
+            words[start // 8 + 2 + stamped] = time.monotonic_ns()
         # SYNC POINT record: length and payload before the sequence number; x86 keeps the order of stores, and
         # everywhere else the doorbell, through which every record is consumed, does.
-        self._words[start // 8 + 1] = size
+        words[start // 8 + 1] = size
         self._next = number + 1
-        self._words[start // 8] = self._next
+        words[start // 8] = number + 1
         return number
 
 
 class RecordReader:
-    """The consuming end of a record ring."""
+    """The consuming end of a record ring. ``taken`` is how many records were read."""
 
-    __slots__ = ("_map", "_next", "_payload", "_shape", "_words", "word")
+    __slots__ = ("_map", "_payload", "_starts", "_words", "taken", "word")
 
     def __init__(self, segment: Segment, shape: Layout) -> None:
-        self._map = memoryview(segment.map)
-        self._words = self._map[: shape.size].cast("Q")
-        self._shape = shape
+        self._map = segment.map
+        self._words = memoryview(segment.map)[: shape.size].cast("Q")
+        self._starts = _starts(shape)
         self._payload = shape.payload
-        self._next = 0
+        self.taken = 0
         self.word = layout.SLOTS_OFFSET // 8
-
-    @property
-    def taken(self) -> int:
-        """How many records were read."""
-        return self._next
 
     def ready(self) -> bool:
         """Whether the next record seems to be there: a hint, to spin on."""
-        return self._words[self.word] == self._next + 1
+        return self._words[self.word] == self.taken + 1
 
     def spin(self, clock: object, until_ns: int) -> bool:
         """Look for the next record until ``until_ns``. Kept here, and flat, because each turn of it counts."""
-        words, word, wanted = self._words, self.word, self._next + 1
+        words, word, wanted = self._words, self.word, self.taken + 1
         while words[word] != wanted:
             if clock() > until_ns:  # type: ignore[operator]
                 return False
@@ -101,17 +96,22 @@ class RecordReader:
         Raises ``ProtocolError`` where its length is impossible. SYNC POINT record: the caller has been through the
         doorbell.
         """
-        words, word = self._words, self.word
-        if words[word] != self._next + 1:
+        words, word, wanted = self._words, self.word, self.taken + 1
+        if words[word] != wanted:
             return None
         size = words[word + 1] & 0xFFFFFFFF
         if size > self._payload:
             raise ProtocolError(f"a record claims {size} bytes in a slot of {self._payload}")
         start = word * 8 + 16
-        record = bytes(self._map[start : start + size])
-        self._next += 1
-        self.word = (layout.SLOTS_OFFSET + self._next % self._shape.slots * self._shape.slot_size) // 8
+        record = self._map[start : start + size]
+        self.taken = wanted
+        self.word = self._starts[wanted % len(self._starts)] // 8
         return record
+
+
+def _starts(shape: Layout) -> list[int]:
+    """Where each slot begins."""
+    return [layout.SLOTS_OFFSET + slot * shape.slot_size for slot in range(shape.slots)]
 
 
 class ReturnWriter:
@@ -134,14 +134,13 @@ class ReturnWriter:
         """Write what waits; False when the ring is full. One caller at a time: hold the lock."""
         waiting = self.waiting
         while waiting:
-            taken = self._cursor[0]
-            if self._written - taken >= self._returns:
+            turn, place = divmod(self._written, self._returns)
+            if self._written - self._cursor[0] >= self._returns:
                 return False  # the other side has not looked yet; what waits goes out with the next record
             segment, block = waiting.popleft()
-            turn = (self._written // self._returns + 1) & 0xFFFF
             # SYNC POINT return: the block's last use, by whichever thread, happened before its entry came here
             # through the deque and the lock.
-            self._words[self._base + self._written % self._returns] = turn << 48 | segment << 32 | block
+            self._words[self._base + place] = (turn + 1 & 0xFFFF) << 48 | segment << 32 | block
             self._written += 1
         return True
 
@@ -160,14 +159,16 @@ class ReturnReader:
 
     def ready(self) -> bool:
         """Whether anything came back: a hint that costs little."""
-        turn = (self._taken // self._returns + 1) & 0xFFFF
-        return self._words[self._base + self._taken % self._returns] >> 48 == turn
+        turn, place = divmod(self._taken, self._returns)
+        return self._words[self._base + place] >> 48 == (turn + 1 & 0xFFFF)
 
     def take(self) -> Iterator[tuple[int, int]]:
         """Each block that came back, as (segment, block). SYNC POINT return."""
+        words, base = self._words, self._base
         while True:
-            entry = self._words[self._base + self._taken % self._returns]
-            if entry >> 48 != (self._taken // self._returns + 1) & 0xFFFF:
+            turn, place = divmod(self._taken, self._returns)
+            entry = words[base + place]
+            if entry >> 48 != (turn + 1 & 0xFFFF):
                 return
             self._taken += 1
             self._cursor[0] = self._taken

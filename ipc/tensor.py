@@ -34,14 +34,14 @@ _FREE_EXPANSION, _MAX_EXPANSION = 64 << 20, 64  # bytes, and times: what padding
 
 _TEXT = frozenset((TEXT_FIXED, TEXT_OBJECT, TEXT_VARIABLE))
 _dtypes: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in NUMERIC.items()}
-_codes: dict[np.dtype[Any], int] = {dtype: code for code, dtype in _dtypes.items()}
+codes: dict[np.dtype[Any], int] = {dtype: code for code, dtype in _dtypes.items()}  # of those that cross as they are
 _EXTENDED_CODES = {name: code for code, name in EXTENDED.items()}
 
 
 def code_of(array: np.ndarray[Any, Any]) -> int:
     """The code of an array's dtype. Raises ``SpecError`` for a dtype that cannot cross, saying what can."""
     dtype = array.dtype
-    code = _codes.get(dtype)
+    code = codes.get(dtype)
     if code is not None:
         return code
     if dtype.kind == "S":
@@ -53,15 +53,15 @@ def code_of(array: np.ndarray[Any, Any]) -> int:
     if dtype.kind == "O":
         return TEXT_OBJECT  # that it holds only str is seen when it is packed
     native = dtype.newbyteorder("=")
-    code = _codes.get(native) or (_EXTENDED_CODES.get(dtype.name) if dtype.kind in "Vf" else None)
+    code = codes.get(native) or (_EXTENDED_CODES.get(dtype.name) if dtype.kind in "Vf" else None)
     if code is None or dtype.fields is not None:
         raise SpecError(
             f"dtype {dtype} cannot be sent; use bool, int, uint, float, complex, bfloat16, float8, bytes or text"
         )
     if code in NUMERIC:
         return code
-    _codes[dtype] = code
-    _dtypes[code] = dtype
+    codes[native] = code
+    _dtypes[code] = native
     return code
 
 
@@ -89,7 +89,7 @@ def dtype_of(code: int, itemsize: int = 0) -> np.dtype[Any]:
             f"a tensor of dtype {name} arrived; add a recent ml_dtypes to this side's environment to receive it"
         ) from None
     _dtypes[code] = extended
-    _codes[extended] = code
+    codes[extended] = code
     return extended
 
 
@@ -123,11 +123,15 @@ def checked_dtype(code: int, shape: tuple[int, ...], nbytes: int) -> np.dtype[An
 
 
 def pack_text(array: np.ndarray[Any, Any], label: str) -> bytes:
-    """Offsets and UTF-8 of an array of text. Raises ``SpecError`` where an object array holds something else."""
+    """Offsets and UTF-8 of an array of text. Raises ``SpecError`` where an object array holds something else.
+
+    One item after the other is not touched from Python: all are joined with a NUL between them, encoded at once, and
+    where the NULs lie says how long each is. Items that hold a NUL themselves are encoded one by one.
+    """
     items = array.ravel().tolist()
     try:
-        encoded = [item.encode() for item in items]
-    except AttributeError:
+        data = np.frombuffer("\0".join(items).encode(), np.uint8)
+    except TypeError:
         wrong = next(item for item in items if not isinstance(item, str))
         raise SpecError(
             f"{label} is an object array that holds a value of type {type(wrong).__name__}; "
@@ -135,9 +139,16 @@ def pack_text(array: np.ndarray[Any, Any], label: str) -> bytes:
         ) from None
     except UnicodeEncodeError as error:
         raise SpecError(f"{label} holds text that is not valid Unicode: {error}") from None
-    offsets = np.zeros(len(encoded) + 1, np.uint64)
+    offsets = np.zeros(len(items) + 1, "<u8")
+    between = np.flatnonzero(data == 0)
+    if len(between) == len(items) - 1:
+        offsets[1:-1] = between - np.arange(len(between))
+        offsets[-1] = len(data) - len(between)
+        text: bytes = data[data != 0].tobytes()
+        return offsets.tobytes() + text
+    encoded = [item.encode() for item in items]
     np.cumsum([len(item) for item in encoded], out=offsets[1:], dtype=np.uint64)
-    return offsets.astype("<u8", copy=False).tobytes() + b"".join(encoded)
+    return offsets.tobytes() + b"".join(encoded)
 
 
 def _check_expansion(nbytes: int, packed: int) -> None:
@@ -158,12 +169,12 @@ def unpack_text(code: int, shape: tuple[int, ...], data: bytes) -> np.ndarray[An
     head = (count + 1) * 8
     if head > len(data):
         raise ProtocolError(f"a text tensor of shape {shape} has only {len(data)} bytes")
-    offsets = np.frombuffer(data, "<u8", count + 1).tolist()
-    text = data[head:]
-    if offsets[0] != 0 or offsets[-1] != len(text) or any(a > b for a, b in zip(offsets, offsets[1:])):
+    offsets = np.frombuffer(data, "<u8", count + 1).astype(np.int64)
+    text = np.frombuffer(data, np.uint8, len(data) - head, head)
+    if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
         raise ProtocolError("the offsets of a text tensor are out of order")
     try:
-        items = [text[start:end].decode() for start, end in zip(offsets, offsets[1:])]
+        items = _split(text, offsets)
     except UnicodeDecodeError as error:
         raise ProtocolError(f"a text tensor is not UTF-8: {error}") from None
     if code == TEXT_FIXED:
@@ -172,6 +183,19 @@ def unpack_text(code: int, shape: tuple[int, ...], data: bytes) -> np.ndarray[An
         return _text_array(code, items).reshape(shape)
     except ValueError as error:  # a tensor without items may still claim impossible dimensions
         raise ProtocolError(f"a text tensor cannot have the shape {shape}: {error}") from None
+
+
+def _split(text: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> list[str]:
+    """The items of a packed text: a NUL is put between them, and all are decoded and split at once."""
+    count = len(offsets) - 1
+    if count > 1 and text.all():
+        spread = np.zeros(len(text) + count - 1, np.uint8)
+        taken = np.ones(len(spread), np.bool_)
+        taken[offsets[1:-1] + np.arange(count - 1)] = False
+        spread[taken] = text
+        return spread.tobytes().decode().split("\0")
+    data, ends = text.tobytes(), offsets.tolist()
+    return [data[start:end].decode() for start, end in zip(ends, ends[1:])]
 
 
 def _text_array(code: int, items: list[str]) -> np.ndarray[Any, Any]:

@@ -17,13 +17,17 @@ import numpy as np
 from isopod.ipc import layout, tensor
 from isopod.ipc.arena import Arena, Block
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.ipc.lease import Array, Lease, adopt, locate
+from isopod.ipc.lease import Array, Lease, adopt, locate, roots
 from isopod.ipc.lent import Borrowed
 from isopod.ipc.record import Tensor
 from isopod.ipc.segment import Segment
 
 _PLAIN_TYPES = (bool, int, float, str, bytes, type(None), list, tuple, dict)
 _UNIT = layout.ALIGNMENT
+_MAX_SPARE_KINDS, _MAX_SPARE = 32, 128  # shapes and dtypes, and arrays of each
+_MAX_FOUND = 1024
+_LARGE = 1 << 16  # bytes
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 
 def _uncounted(nbytes: int) -> None:
@@ -31,10 +35,16 @@ def _uncounted(nbytes: int) -> None:
 
 
 class ArenaOwner:
-    """The owner of leases over our own arena's blocks."""
+    """The owner of leases over our own arena's blocks.
+
+    A copy that went to the other side and is no longer needed there is *spare*: the next array of its shape and dtype
+    is copied into it as it stands, which spares a block, an array and a lease each. Safe for many threads.
+    """
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
+        self._spare: dict[tuple[tuple[int, ...], Any], list[Array]] = {}
+        arena.drop_spares = self._spare.clear
 
     def ended(self, lease: Lease) -> None:
         self.arena.free(lease.token)
@@ -50,17 +60,54 @@ class ArenaOwner:
             raise SpecError(f"{label} cannot have the shape {dims}")
         if kind.hasobject:
             raise SpecError(f"{label} cannot have the dtype {kind} in shared memory")
-        return self.new(dims, kind, label, deadline_ns)[0]
+        return self.new(dims, kind, label, deadline_ns)
 
-    def new(self, shape: tuple[int, ...], dtype: Any, label: str, deadline_ns: int) -> tuple[Array, Block]:
-        """The same, and its block, for a shape and a dtype that need no check. Raises ``ArenaFull``, ``SpecError``."""
+    def copy(self, array: Array, dtype: Any, label: str, deadline_ns: int) -> Array:
+        """A copy of an array in shared memory, of which nobody else knows. Raises ``ArenaFull``, ``SpecError``."""
+        kind = (array.shape, dtype)
+        spare = self._spare.get(kind)
+        if not spare and array.nbytes >= _LARGE:  # a small one had rather have another block than wait for a look
+            self.arena.look()
+            spare = self._spare.get(kind)
+        try:
+            root = spare.pop()  # type: ignore[union-attr]
+        except (AttributeError, IndexError):  # there is none
+            root = self.new(array.shape, dtype, label, deadline_ns, kind)
+        else:
+            block = roots[id(root)].token
+            block.label, block.spare = label, False
+        root[...] = array
+        return root
+
+    def spent(self, arrays: Iterable[Array]) -> None:
+        """Neither side needs these any more. What are copies that nobody else has seen is spare."""
+        spare = self._spare
+        if self.arena.closed:
+            return
+        for array in arrays:
+            lease = roots.get(id(array))
+            if lease is None or lease.private is None or lease() is None:
+                continue
+            kind = lease.private
+            alike = spare.get(kind)
+            if alike is None:
+                if len(spare) >= _MAX_SPARE_KINDS:
+                    spare.clear()
+                alike = spare[kind] = []
+            if len(alike) < _MAX_SPARE:
+                lease.token.spare = True
+                alike.append(array)
+
+    def new(self, shape: tuple[int, ...], dtype: Any, label: str, deadline_ns: int, private: Any = None) -> Array:
+        """An array for a shape and a dtype that need no check; ``private`` as in ``Lease``. Raises ``ArenaFull``,
+        ``SpecError``.
+        """
         block: Block = self.arena.allocate(dtype.itemsize * tensor.item_count(shape), label, deadline_ns)
         try:
-            root = adopt(block.home.segment, block.offset, block.size, block.offset, shape, dtype, self, block)
+            return adopt(block.home.segment, block.offset, block.size, block.offset, shape, dtype, self, block, private)
         except ValueError as error:  # more dimensions than numpy has
             self.arena.free(block)
             raise SpecError(f"{label} cannot have the shape {shape!r}: {error}") from None
-        return root, block
 
 
 class Outbound:
@@ -92,39 +139,59 @@ class Outbound:
         tensors: list[Tensor] = []
         kept: list[Any] = []
         plain: list[list[Any]] = []
-        for position, (name, value) in enumerate(items):
-            array = as_array(value)
+        copied = index = 0
+        segment, copy = None, self.owner.copy
+        for name, value in items:
+            array = value if type(value) is np.ndarray else as_array(value)
             if array is None:
                 if not isinstance(value, _PLAIN_TYPES):
                     raise SpecError(
                         f"{name} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be sent; "
                         "use an array, a number, text, or lists and dicts of these"
                     )
-                plain.append([position, name, value])
+                plain.append([len(tensors) + len(plain), name, value])
+                continue
+            code = tensor.codes.get(array.dtype)
+            if code is not None and array.base is None:  # an ordinary array: no detour by ``place``
+                root = copy(array, array.dtype, name, deadline_ns)
+                nbytes = root.nbytes
+                copied += nbytes
+                home, start, offset = roots[id(root)].place
+                if home is not segment:
+                    segment, index = home, self._own_index(home)
+                tensors.append(_new(Tensor, (name, code, array.shape, index, start // _UNIT, offset, nbytes)))
+                kept.append(root)
                 continue
             placed, keep = self.place(name, array, deadline_ns)
             tensors.append(placed)
             kept.append(keep)
+        if copied:
+            self._copied(copied)
         return tensors, kept, {"values": plain} if plain else {}
 
     def place(self, name: str, array: Array, deadline_ns: int = 0) -> tuple[Tensor, Array]:
-        try:
-            code = tensor.code_of(array)
-        except SpecError as error:
-            raise SpecError(f"{name}: {error}") from None
-        if tensor.is_text(code):
-            packed = np.frombuffer(tensor.pack_text(array, name), np.uint8)
-            root, block = self._copy(name, packed, packed.dtype, deadline_ns)
-            return self._describe(name, code, array.shape, block, packed.nbytes), root
+        dtype = array.dtype
+        code = tensor.codes.get(dtype)
+        if code is None:
+            try:
+                code = tensor.code_of(array)
+            except SpecError as error:
+                raise SpecError(f"{name}: {error}") from None
+            if tensor.is_text(code):
+                packed = np.frombuffer(tensor.pack_text(array, name), np.uint8)
+                root = self._copy(name, packed, packed.dtype, deadline_ns)
+                return self._describe(name, code, array.shape, root), root
+            dtype = tensor.dtype_of(code, dtype.itemsize)
         if array.flags.c_contiguous and array.dtype.isnative:
             place = locate(array)
             if place is not None:
                 segment, start, offset = place
                 index = self._index_of(segment)
                 if index is not None and (self._may_refer is None or self._may_refer(array)):
-                    return Tensor(name, code, array.shape, index, start // _UNIT, offset, array.nbytes), array
-        root, block = self._copy(name, array, tensor.dtype_of(code, array.dtype.itemsize), deadline_ns)
-        return self._describe(name, code, array.shape, block, root.nbytes), root
+                    numbers = (name, code, array.shape, index, start // _UNIT, offset, array.nbytes)
+                    return _new(Tensor, numbers), array
+        root = self._copy(name, array, dtype, deadline_ns)
+        return self._describe(name, code, array.shape, root), root
 
     def place_again(
         self, tensors: Sequence[Tensor], kept: Sequence[Array], deadline_ns: int = 0
@@ -138,29 +205,34 @@ class Outbound:
             place = locate(array)
             index = None if place is None else self._index_of(place[0])
             if index is None:
-                root, block = self._copy(item.name, array, array.dtype, deadline_ns)
-                moved.append(self._describe(item.name, item.dtype, item.shape, block, item.nbytes))
+                root = self._copy(item.name, array, array.dtype, deadline_ns)
+                moved.append(self._describe(item.name, item.dtype, item.shape, root))
                 arrays.append(root)
             else:
                 moved.append(item._replace(segment=index))
                 arrays.append(array)
         return moved, arrays
 
-    def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> tuple[Array, Block]:
-        root, block = self.owner.new(array.shape, dtype, name, deadline_ns)
-        root[...] = array
+    def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> Array:
+        root = self.owner.copy(array, dtype, name, deadline_ns)
         self._copied(root.nbytes)
-        return root, block
+        return root
 
-    def _describe(self, name: str, code: int, shape: tuple[int, ...], block: Block, nbytes: int) -> Tensor:
-        index = self._index_of(block.home.segment)
+    def _describe(self, name: str, code: int, shape: tuple[int, ...], root: Array) -> Tensor:
+        segment, start, offset = roots[id(root)].place
+        return _new(Tensor, (name, code, shape, self._own_index(segment), start // _UNIT, offset, root.nbytes))
+
+    def _own_index(self, segment: Segment) -> int:
+        index = self._index_of(segment)
         if index is None:
             raise ProtocolError("a new block lies in a segment that the other side cannot have")
-        return Tensor(name, code, shape, index, block.offset // _UNIT, block.offset, nbytes)
+        return index
 
     def spill(self, record: bytes, deadline_ns: int = 0) -> tuple[Tensor, Array]:
         """Put a record that is longer than a slot into a block."""
-        return self.place("record", np.frombuffer(record, np.uint8), deadline_ns)
+        array = np.frombuffer(record, np.uint8)
+        root = self._copy("record", array, array.dtype, deadline_ns)
+        return self._describe("record", tensor.codes[array.dtype], array.shape, root), root
 
 
 class Inbound:
@@ -181,31 +253,41 @@ class Inbound:
         self._copied = copied
         self._segment_of = segment_of
         self._ours = ours
+        # What was found of tensors that lie in the other side's blocks: dtype, start and size of the block. A number
+        # stands for one segment for ever, so it stays true.
+        self._found: dict[Tensor, tuple[Any, int, int]] = {}
 
     def array(self, item: Tensor, *lenders: Any) -> Array:
         """The array of one tensor; ``lenders`` (``find(tensor)``) know what of ours the other side may send back.
 
         Raises ``ProtocolError``; ``SpecError`` if the dtype is unknown on this side.
         """
-        segment = self._segment_of(item.segment)
-        if item.offset + item.nbytes > segment.size or not 0 <= item.block * _UNIT <= item.offset:
-            raise ProtocolError(f"a tensor lies outside of its segment: {item}")
-        if tensor.is_text(item.dtype):
-            return self._text(item, segment)
-        dtype = tensor.checked_dtype(item.dtype, item.shape, item.nbytes)
-        if self._ours(item.segment):
-            for lent in lenders:
-                loan = lent.find(item)
-                if loan is not None:
-                    return _over(item, dtype, loan.array, item.offset - loan.offset)
-            raise ProtocolError(f"a tensor lies in memory that was not lent: {item}")
-        start = item.block * _UNIT
-        length = item.offset + item.nbytes - start
-        key = (item.segment, item.block)
+        _, code, shape, index, block, offset, nbytes = item
+        segment = self._segment_of(index)
+        found = self._found.get(item)
+        if found is None:
+            if offset + nbytes > segment.size or not 0 <= block * _UNIT <= offset:
+                raise ProtocolError(f"a tensor lies outside of its segment: {item}")
+            if tensor.is_text(code):
+                return self._text(item, segment)
+            dtype = tensor.checked_dtype(code, shape, nbytes)
+            if self._ours(index):
+                return self._view(item, dtype, lenders)
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            found = self._found[item] = (dtype, block * _UNIT, offset + nbytes - block * _UNIT)
+        dtype, start, length = found
         try:
-            return adopt(segment, start, length, item.offset, item.shape, dtype, self.borrowed, key)
+            return adopt(segment, start, length, offset, shape, dtype, self.borrowed, (index, block))
         except (ValueError, OverflowError) as error:  # an empty tensor may still claim impossible dimensions
-            raise ProtocolError(f"a tensor cannot have the shape {item.shape}: {error}") from None
+            raise ProtocolError(f"a tensor cannot have the shape {shape}: {error}") from None
+
+    def _view(self, item: Tensor, dtype: Any, lenders: Sequence[Any]) -> Array:
+        for lent in lenders:
+            loan = lent.find(item)
+            if loan is not None:
+                return _over(item, dtype, loan.array, item.offset - loan.offset)
+        raise ProtocolError(f"a tensor lies in memory that was not lent: {item}")
 
     def _text(self, item: Tensor, segment: Segment) -> Array:
         if self._ours(item.segment):
@@ -246,25 +328,22 @@ def as_array(value: Any) -> Array | None:
     return None
 
 
-def values_in_order(names_and_arrays: list[tuple[str, Any]], plain: dict[str, Any]) -> dict[str, Any]:
-    """Join tensors and plain values into one mapping, in the order in which they were sent.
+def in_order(arrays: dict[str, Any], count: int, plain: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of ``count`` tensors, and plain values among them, in the order in which they were sent.
 
-    Raises ``ProtocolError`` where the plain part does not have the form that ``place_all`` gave it.
+    Raises ``ProtocolError`` where the plain part does not have the form that ``place_all`` gave it, or a name comes
+    twice.
     """
-    if not plain:
-        named = dict(names_and_arrays)
-        if len(named) != len(names_and_arrays):
-            raise ProtocolError("a record names a value twice")
-        return named
-    items = list(names_and_arrays)
-    values = plain.get("values", [])
-    if type(values) is not list:
-        raise ProtocolError("the plain values of a record are not a list")
-    for value in values:
-        if type(value) is not list or len(value) != 3 or type(value[0]) is not int or type(value[1]) is not str:
-            raise ProtocolError("a plain value of a record has the wrong form")
-        items.insert(max(0, min(value[0], len(items))), (value[1], value[2]))
-    named = dict(items)
-    if len(named) != len(items):
+    if plain:
+        items = list(arrays.items())
+        values = plain.get("values", [])
+        if type(values) is not list:
+            raise ProtocolError("the plain values of a record are not a list")
+        for value in values:
+            if type(value) is not list or len(value) != 3 or type(value[0]) is not int or type(value[1]) is not str:
+                raise ProtocolError("a plain value of a record has the wrong form")
+            items.insert(max(0, min(value[0], len(items))), (value[1], value[2]))
+        arrays, count = dict(items), count + len(values)
+    if len(arrays) != count:
         raise ProtocolError("a record names a value twice")
-    return named
+    return arrays

@@ -37,7 +37,7 @@ def empty(shape: Any, dtype: Any = float) -> Any:
         import numpy as np
 
         return np.empty(shape, dtype)
-    return _Running.owner.empty(shape, dtype, "an output", arena_deadline())
+    return _Running.owner.empty(shape, dtype, "an output", room_by())
 
 
 def cancelled() -> bool:
@@ -95,9 +95,12 @@ def running_call() -> int:
     return 0 if call is None else call[1]
 
 
-def arena_deadline() -> int:
-    """Until when to wait for room: five seconds, or half of what the call has left, to say so before it is ended."""
-    now = time.monotonic_ns()
-    soon = now + _ARENA_WAIT_NS
+def room_by() -> int:
+    """Until when to wait for shared memory, as ``Arena.allocate`` takes it: five seconds, or half of what the call has
+    left, to say so before it is ended.
+    """
     call = _Running.call
-    return min(soon, now + (call[2] - now) // 2) if call is not None and call[2] else soon
+    if call is None or not call[2]:
+        return -_ARENA_WAIT_NS
+    now = time.monotonic_ns()
+    return min(now + _ARENA_WAIT_NS, now + (call[2] - now) // 2)

@@ -24,6 +24,9 @@ from isopod.opeworker.guard import hold
 from isopod.opeworker.incoming import Incoming
 from isopod.opeworker.outgoing import Outgoing
 
+# ns: an idle worker wakes up this often for nothing. No ring is missed: where Ctrl-C keeps the sender from ringing, it
+# ends this process.
+_IDLE = 3_600_000_000_000
 _SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
 
 
@@ -78,7 +81,7 @@ class Link:
         self._inbox, self._outbox_control = Segment.attach(inbox), Segment.attach(outbox)
         inbox_shape, outbox_shape = ring.read_control(self._inbox), ring.read_control(self._outbox_control)
         self.inbell, self.outbell = ChildDoorbell(inbell), ChildDoorbell(outbell)
-        self.receiver = Receiver(ring.RecordReader(self._inbox, inbox_shape), self.inbell)
+        self.receiver = Receiver(ring.RecordReader(self._inbox, inbox_shape), self.inbell, _IDLE, os.getppid())
         self._writer = ring.RecordWriter(self._outbox_control, outbox_shape)
         self.slot = outbox_shape.payload
         self.progress = Progress(self._outbox_control)

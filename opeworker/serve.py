@@ -14,11 +14,11 @@ from typing import Any, List
 from isopod.ipc import record as records
 from isopod.ipc.arena import Arena
 from isopod.ipc.errors import ArenaFull, SpecError
-from isopod.ipc.lease import lease_of
+from isopod.ipc.lease import lease_of, roots
 from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.record import Record, Tensor
 from isopod.ipc.segment import Segment
-from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, values_in_order
+from isopod.ipc.transfer import ArenaOwner, Inbound, Outbound, in_order
 from isopod.opeworker import context, failure
 from isopod.opeworker.failure import BadValue
 from isopod.opeworker.link import Link
@@ -31,11 +31,11 @@ class Server:
     def __init__(self, link: Link, memory_limit: int) -> None:
         self._link = link
         self._reclaiming = threading.Lock()
-        self._lent = Lent()
+        owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
+        self._lent = Lent(spent=owner.spent)
         self._borrowed = Borrowed(link.return_writer, by_answer=True)
         self._copied = self._copied_in = 0  # bytes, for the running call: of its outputs, and of its inputs
         self._inbound = Inbound(link.segment, link.is_own, self._borrowed, self._count_copy_in)
-        owner = ArenaOwner(Arena(link.grow, memory_limit, "the worker", self._reclaim))
         self._arena = owner.arena
         link.trim = self._trim
         self._outbound = Outbound(owner, link.index_of, self._count_copy, self._may_refer)
@@ -45,24 +45,27 @@ class Server:
 
     def serve(self, model: Any) -> None:
         """Until the parent drains this worker."""
-        receive = self._link.receiver.receive
+        receive, returned = self._link.receiver.receive, self._link.return_reader.ready
         while True:
             data = receive()
             if data is not None:
                 self._answer(model, data)
+                del data
+                if returned():  # once the answer is on its way: nobody waits for this
+                    self._reclaim()
             elif self._link.draining:
                 return
 
     def _answer(self, model: Any, data: bytes) -> None:
         received = time.monotonic_ns()
-        number = self._link.receiver.taken
-        self._link.progress.begun = number
+        link = self._link
+        number = link.receiver.taken
+        link.progress.begun = number
         self._copied = self._copied_in = 0
         call = records.decode(data)
-        self._reclaim()
         deadline = call.stamps[0]
         expired = 0 < deadline <= received
-        if expired or self._link.cancellations.refuses(number - 1, call.call):
+        if expired or link.cancellations.refuses(number - 1, call.call):
             # Nobody wants it any more, so nothing of it is looked at.
             kind = records.EXPIRED if expired else records.CANCELLED
             self._reply(kind, call, (received, received, received, 0, 0), [], {})
@@ -92,34 +95,37 @@ class Server:
         if finished < started:
             finished = time.monotonic_ns()  # it raised
         inputs = returned = None
-        if os.getpid() != self._link.process:
+        if os.getpid() != link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
         self._reply(kind, call, (received, started, finished, 0, self._copied), tensors, extra)
         context._Running.call = None
 
     def _inputs(self, call: Record) -> dict[str, Any]:
-        arrays = []
-        for number, item in enumerate(call.tensors):
-            try:
-                array = self._inbound.array(item, self._lent)
-            except SpecError as error:
-                raise BadValue(SpecError(f"input {item.name}: {error}"), "input") from None
-            lease = lease_of(array)
-            if lease is not None and lease.owner is self._borrowed:
-                self._borrowed.open[id(lease)] = (lease, number)
-            elif lease is not None:
-                array.flags.writeable = False  # an output that came back: what other workers cannot write to either
-            arrays.append((item.name, array))
-        return values_in_order(arrays, call.plain)
+        inputs: dict[str, Any] = {}
+        borrowed, array_of, lent = self._borrowed, self._inbound.array, self._lent
+        tensors = call.tensors
+        try:
+            for number, item in enumerate(tensors):
+                array = array_of(item, lent)
+                lease = roots.get(id(array))
+                if lease is not None and lease.owner is borrowed:
+                    borrowed.open[id(lease)] = (lease, number)
+                elif lease_of(array) is not None:
+                    array.flags.writeable = False  # an output that came back: what other workers cannot write to either
+                inputs[item.name] = array
+        except SpecError as error:
+            raise BadValue(SpecError(f"input {tensors[len(inputs)].name}: {error}"), "input") from None
+        return in_order(inputs, len(tensors), call.plain)
 
     def _outputs(self, returned: Any) -> tuple[list[Tensor], dict[str, Any]]:
         try:
-            tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), context.arena_deadline())
+            tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), context.room_by())
         except SpecError as error:
             raise BadValue(error, "output") from None
+        is_own, lend = self._link.is_own, self._lent.add
         for item, array in zip(tensors, kept):
-            if self._link.is_own(item.segment):
-                self._lent.add(item, array)
+            if is_own(item.segment):
+                lend(item, array)
         return tensors, extra
 
     def _reply(
@@ -141,7 +147,7 @@ class Server:
             answer = records.encode(kind, call.call, stamps, tensors, extra)
         if len(answer) > self._link.slot:
             try:
-                item, array = self._outbound.spill(answer, context.arena_deadline() if kind == records.RESULT else 0)
+                item, array = self._outbound.spill(answer, context.room_by() if kind == records.RESULT else 0)
                 self._lent.add(item, array)
                 answer = records.encode(kind, call.call, stamps, [item], flags=records.SPILLED)
             except ArenaFull as error:
@@ -149,8 +155,7 @@ class Server:
                 if kind == records.RESULT:
                     kind, extra = records.FULL, {"error": failure.describe(error), **told}
                 answer = records.encode(kind, call.call, stamps, [], {**extra, "error": failure.brief(extra["error"])})
-        if self._borrowed.waiting:
-            self._borrowed.flush()
+        self._borrowed.flush()
         self._link.answer(answer)
 
     def let_go_after_fork(self) -> None:

@@ -36,7 +36,9 @@ class Admission:
                 self._inside -= 1
 
     def __enter__(self) -> None:
-        self.enter()
+        if self._limit is not None:
+            self.enter()
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        if self._limit is not None:
+            self.leave()

@@ -14,6 +14,7 @@ from typing import Any
 from isopod.ipc import plain
 from isopod.ipc import record as records
 from isopod.ipc.errors import SpecError, WorkerCrashed
+from isopod.ipc.lease import expose
 from isopod.ipc.lent import Loan, contains
 from isopod.ipc.record import Stamps, Tensor
 from isopod.ipc.transfer import Outbound
@@ -103,6 +104,7 @@ class Call:
             if (item.segment, item.block) == (tensor.segment, tensor.block):
                 loan = Loan(array, item.offset, item.nbytes)
                 if contains(loan, tensor):
+                    expose(array)
                     return loan
         return None
 

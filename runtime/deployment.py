@@ -68,12 +68,9 @@ class Deployment:
     # ------------------------------------------------------------------ a worker for a call
 
     def running(self) -> Session | None:
-        """The worker for the next call, if there is one at this moment.
-
-        Raises ``Closed`` in a forked copy.
+        """The worker for the next call, if there is one at this moment. A forked copy must not ask for it: see
+        ``check_process``.
         """
-        if os.getpid() != self._process:
-            self.check_process()
         fleet = self._fleet
         return None if fleet is None else fleet.ready()
 

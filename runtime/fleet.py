@@ -76,8 +76,8 @@ class Fleet:
         """The active worker with the fewest calls, or None."""
         active = self.active
         if len(active) == 1:
-            return active[0] if active[0].takes_calls else None
-        able = [session for session in active if session.takes_calls]
+            return active[0] if active[0].life.state == READY else None
+        able = [session for session in active if session.life.state == READY]
         return min(able, key=lambda one: len(one.flight.sent) + len(one.flight.backlog)) if able else None
 
     def await_ready(self, name: str, due: Callable[[], int]) -> Session:

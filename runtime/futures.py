@@ -45,7 +45,7 @@ class CallFuture(Future[Outputs]):
         call.handed_over()
         try:
             if error is None:
-                outputs, call.outputs = Outputs(call.outputs), None
+                outputs, call.outputs = call.outputs, None
                 self.set_result(outputs)
             elif isinstance(error, CancelledError):
                 self._end_cancelled()

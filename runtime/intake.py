@@ -15,14 +15,16 @@ import numpy as np
 
 from isopod.ipc import record as records
 from isopod.ipc.errors import IsopodError, ProtocolError, SpecError
+from isopod.ipc.lease import expose
 from isopod.ipc.lent import Lent
-from isopod.ipc.record import Record
+from isopod.ipc.record import Record, Tensor
 from isopod.ipc.tensor import is_text
-from isopod.ipc.transfer import Inbound, values_in_order
+from isopod.ipc.transfer import Inbound, in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control
 from isopod.runtime.deaths import arena_error, model_error, overrun_error, timeout_error
 from isopod.runtime.mailboxes import Mailboxes
+from isopod.runtime.outputs import Outputs
 from isopod.runtime.stats import Counters
 
 
@@ -51,6 +53,7 @@ class Intake:
         self._counters = counters
         self._in_flight = in_flight
         self._lent = Lent(in_flight)
+        self._returned = mail.returns.ready
         self._inbound = Inbound(control.segment, control.is_ours, mail.borrowed, counters.add_copied_out)
 
     def record(self, data: bytes) -> Record:
@@ -65,43 +68,52 @@ class Intake:
 
     def outcome(self, call: Call, answer: Record) -> Exception | None:
         """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
-        if answer.plain:
-            self._note_held(call, answer.plain.get("held"))
-            self._count(answer.plain.get("copied", 0))
-        self._mail.reclaim(self._lent)
+        kind, _, stamps, tensors, values, _ = answer
+        if values:
+            self._note_held(call, values.get("held"))
+            self._count(values.get("copied", 0))
+        if self._returned():
+            self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
-        call.stamps = answer.stamps
-        if answer.kind in (records.EXPIRED, records.CANCELLED):
-            return self._refusal(call, answer.kind)
+        call.stamps = stamps
         error: IsopodError | None = None
-        try:
-            if answer.kind == records.RESULT:
-                arrays = self._arrays(call, answer)
-                call.outputs = values_in_order(arrays, answer.plain)
+        if kind == records.RESULT:
+            try:
+                outputs = call.outputs = self._outputs(call, tensors, values)
                 if not self._counters.output_names:
-                    self._counters.output_names = tuple(call.outputs)
+                    self._counters.output_names = tuple(outputs)
                 if call.verdict is not None:
-                    error = call.verdict(call.outputs)
-            else:
-                error = self._error_of(answer)
-        except SpecError as unknown_dtype:
-            error = unknown_dtype
+                    error = call.verdict(outputs)
+            except SpecError as unknown_dtype:
+                error = unknown_dtype
+        elif kind in (records.EXPIRED, records.CANCELLED):
+            return self._refusal(call, kind)
+        else:
+            error = self._error_of(answer)
         if error is not None:
             call.outputs = None
-        finished = answer.stamps[2]
+        finished = stamps[2]
         if not 0 < call.deadline_ns <= finished:
             return error
         call.outputs = None  # what comes too late is dropped, or a caller would get what the model gave up half-way
         return overrun_error(self._name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
 
-    def _arrays(self, call: Call, answer: Record) -> list[tuple[str, Any]]:
+    def _outputs(self, call: Call, tensors: tuple[Tensor, ...], values: dict[str, Any]) -> Outputs:
         # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
-        copied = sum(item.nbytes for item in answer.tensors if self._copies or is_text(item.dtype))
+        copied = 0
+        for item in tensors:
+            if self._copies or is_text(item.dtype):
+                copied += item.nbytes
         if copied > self._memory_limit:
             raise ProtocolError(f"its outputs claim {copied} bytes, more than its memory_limit of {self._memory_limit}")
-        arrays = [(item.name, self._inbound.array(item, call, self._lent)) for item in answer.tensors]
-        return [(name, self._private(array)) for name, array in arrays] if self._copies else arrays
+        outputs = Outputs()
+        lent, array_of = self._lent, self._inbound.array
+        for item in tensors:
+            array = array_of(item, call, lent)
+            outputs[item.name] = self._private(array) if self._copies else array
+        arrays = in_order(outputs, len(tensors), values)
+        return outputs if arrays is outputs else Outputs(arrays)
 
     def _private(self, array: Any) -> Any:
         """A copy in ordinary memory. A boolean that is neither 0 nor 1 would lead numpy's masks out of their arrays."""
@@ -141,6 +153,7 @@ class Intake:
         for number in held:
             if type(number) is not int or not 0 <= number < len(call.tensors):
                 raise ProtocolError("it holds an input that it was not given")
+            expose(call.kept[number])
             self._lent.add(call.tensors[number], call.kept[number])
 
     def _count(self, copied: Any) -> None:

@@ -93,7 +93,8 @@ class Interface:
         for name in inputs:
             if not isinstance(name, str):
                 raise SpecError(f"model {self.model!r}: inputs are given by name, which is str, not {name!r}")
-            self.check_name(name)
+            if not self._any:
+                self.check_name(name)
         for name in self._required:
             if name not in inputs:
                 raise SpecError(f"{self._who} needs the input {name!r}, which was not given")

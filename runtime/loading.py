@@ -23,9 +23,9 @@ from isopod.runtime.lifecycle import SHUT
 from isopod.runtime.model import Model
 from isopod.runtime.observe import recording
 from isopod.runtime.options import Options
+from isopod.runtime.placement import Placement, processors
 from isopod.runtime.problems import Problem
 from isopod.runtime.problems.contract import Cast, Contract, problem_of
-from isopod.runtime.resources import affinity
 from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.source import Source, designated, environment, limits, sandbox_for
 from isopod.runtime.staffing import Recycle, Staffing
@@ -61,6 +61,7 @@ def load(
     max_age: float | None = None,
     max_rss: int | None = None,
     cpus: str | Iterable[int] | Sequence[str | Iterable[int]] | None = None,
+    placement: Placement = "auto",
     threads: int | Threads | None = None,
     start: Start = "spawn",
     sandbox: str | Sandbox | None = None,
@@ -103,7 +104,9 @@ def load(
 
     A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
-    such for one each; ``threads`` are those of their libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
+    such for one each. ``placement`` chooses them: ``"latency"``, the core that this thread runs on; ``"throughput"``,
+    other cores, one each where there are enough. The application's own threads are never pinned. ``threads`` are those
+    of workers' libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
 
     ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
     environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, the
@@ -140,7 +143,8 @@ def load(
         where = _environment(env, python)
         way = start_named(start)
         recycle = Recycle(chosen.max_rss, chosen.max_calls, chosen.max_age)
-        places, counts = affinity(cpus, chosen.workers), thread_counts(chosen.threads)
+        places = processors(cpus, placement, chosen.workers)
+        counts = thread_counts(chosen.threads)
         staffing = Staffing(
             chosen.workers, chosen.standby, chosen.retries, chosen.max_waiting, chosen.patience, places,
             restart or Restart(), recycle,

@@ -39,7 +39,7 @@ class Mailboxes:
             for segment in (self._inbox, self._outbox):
                 ring.format_control(segment, shape)
             self._writer = ring.RecordWriter(self._inbox, shape)
-            self._returns = ring.ReturnReader(self._outbox, shape, self._inbox)
+            self.returns = ring.ReturnReader(self._outbox, shape, self._inbox)
             self._reclaiming = threading.Lock()
             self.receiver = Receiver(ring.RecordReader(self._outbox, shape), self._outbell)
             self.borrowed = Borrowed(ring.ReturnWriter(self._inbox, shape, self._outbox), by_answer=False)
@@ -55,18 +55,17 @@ class Mailboxes:
 
     def send(self, record: bytes) -> int:
         """Put one record into the inbox and ring; returns its number. The caller holds a lock and a credit."""
-        if self.borrowed.waiting:
-            self.borrowed.flush()
+        self.borrowed.flush()
         number = self._writer.write(record)
         self._inbell.ring()
         return number
 
     def reclaim(self, lent: Lent) -> None:
         """Take back what the worker has returned. Safe for many threads. Raises ``ProtocolError``."""
-        if not self._returns.ready():
+        if not self.returns.ready():
             return
         with self._reclaiming:
-            for key in self._returns.take():
+            for key in self.returns.take():
                 lent.release(key)
 
     def close(self) -> None:

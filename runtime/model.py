@@ -233,9 +233,10 @@ class Model:
 
     def _begin(self, request: Request) -> tuple[Call, Session]:
         """Send it; waits for a worker and for room if need be."""
+        deployment = self._deployment
         while True:
-            session = self._deployment.live(request.deadline_ns)
-            admitted = request.admitted(self._deployment.interface)
+            session = deployment.running() or deployment.live(request.deadline_ns)
+            admitted = request.admitted(deployment.interface)
             call = admitted.call(None, threaded=True)
             try:
                 session.begin(call, admitted.inputs.items(), request.room_by)
@@ -366,5 +367,6 @@ def _result(call: Call) -> Outputs:
             raise error
         finally:
             del error  # its traceback holds this frame: a cycle would keep the call, its session and their memory
-    outputs, call.outputs = Outputs(call.outputs), None  # the caller alone keeps them alive from here on
+    outputs: Outputs = call.outputs
+    call.outputs = None  # the caller alone keeps them alive from here on
     return outputs

@@ -35,7 +35,7 @@ def affinity(given: str | Iterable[int] | Sequence[str | Iterable[int]] | None, 
 
 def _cpus(given: str | Iterable[int]) -> Cpus:
     try:
-        cpus = frozenset(_parsed(given) if isinstance(given, str) else map(int, given))
+        cpus = frozenset(parsed(given) if isinstance(given, str) else map(int, given))
     except (TypeError, ValueError):
         raise SpecError(f"cpus cannot be {given!r}; write '0-3,8' or [0, 1, 2, 3, 8]") from None
     allowed = os.sched_getaffinity(0)
@@ -44,7 +44,7 @@ def _cpus(given: str | Iterable[int]) -> Cpus:
     return cpus
 
 
-def _parsed(text: str) -> set[int]:
+def parsed(text: str) -> set[int]:
     """As in ``taskset -c``: single numbers and ranges, with commas between."""
     cpus: set[int] = set()
     for part in text.split(","):

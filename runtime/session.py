@@ -95,10 +95,12 @@ class Session:
         self._wears_out_at = max_calls
         self._counters = counters
         self._arena = owner.arena
+        self._spent = owner.spent
         self._mail = Mailboxes(protected=strict)
         self._borrowed, self.control.flush = self._mail.borrowed, self._mail.borrowed.flush
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
-        self.flight = Flight(name, self._pump, self._expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
+        expire = functools.partial(deadlines.expire, self)
+        self.flight = Flight(name, self._pump, expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
         limit, uses = self._order.memory_limit, self.flight.uses
         self._intake = Intake(name, self._mail, self.control, counters, uses, memory_limit=limit, copies=strict)
         # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
@@ -118,10 +120,6 @@ class Session:
     @property
     def sandbox_report(self) -> SandboxReport | None:
         return self._induction.report
-
-    @property
-    def takes_calls(self) -> bool:
-        return self.life.state == READY
 
     # ------------------------------------------------------------------ on the monitor thread
 
@@ -218,19 +216,20 @@ class Session:
         return Gone()
 
     def _post(self, call: Call) -> None:
+        flight = self.flight
         try:
-            with self.flight.lock:
-                if not self.takes_calls:
+            with flight.lock:
+                if self.life.state != READY:
                     raise Gone
                 if call.done:  # RACE unsent: it was abandoned while it waited for room
                     call.release()
                     return
-                if len(self.flight.sent) < self._mail.credits:
+                if len(flight.sent) < self._mail.credits:
                     self._send(call)
                 else:
-                    self.flight.backlog.append(call)
+                    flight.backlog.append(call)
                 if call.deliver is not None:
-                    self.flight.attend(call)
+                    flight.attend(call)
         except Gone:
             raise
         except BaseException as error:  # goes on to the caller: no thread to be had, or Ctrl-C in mid-sentence
@@ -245,9 +244,6 @@ class Session:
         call.number = self._mail.send(call.record)
 
     # ------------------------------------------------------------------ ending calls early
-
-    def _expire(self, call: Call) -> None:
-        deadlines.expire(self, call)
 
     def _withdraw(self, call: Call) -> bool:
         """Tell the worker that nobody wants a call that was sent; whether that was before it began it. Locked."""
@@ -278,18 +274,19 @@ class Session:
 
     def _pump(self, deadline_ns: int) -> bool:
         """Take in one answer; False if there was none by the deadline. Only the leader calls it."""
-        if self.dead:
+        if self.life.state in ENDED:
             self._settle_all()
             return True
+        receiver = self._mail.receiver
         try:
-            data = self._mail.receiver.receive(deadline_ns)
+            data = receiver.receive(deadline_ns)
             if data is None:
-                if self._mail.receiver.empty_rings > _SPURIOUS_LIMIT:
+                if receiver.empty_rings > _SPURIOUS_LIMIT:
                     raise ProtocolError("it rings without saying anything")
                 return False
             self._take_answer(data)
         except KeyboardInterrupt:  # goes on to the caller; an answer that was taken, and lost, was perhaps another's
-            if self._mail.receiver.taken != self._heard:
+            if receiver.taken != self._heard:
                 self.give_up("Ctrl-C came while its answer was taken in", blameless=True)
             raise
         except Exception as error:  # goes to every caller, as why the worker was ended: they must not wait for ever
@@ -309,6 +306,7 @@ class Session:
             raise ProtocolError(f"it answered call {answer.call}, which it does not have")
         # Whatever is raised here, the call is still among those that are told of the worker's death.
         error = self._intake.outcome(call, answer)
+        inputs = call.kept
         with flight.lock:
             del flight.sent[call.id]
             if flight.backlog and not self.dead:
@@ -317,6 +315,7 @@ class Session:
                 self._count(call, error, heard_ns)
             flight.settle(call, error)
         self._heard += 1
+        self._spent(inputs)  # last: until it is settled, the call might go on to another worker
 
     def reclaim(self) -> None:
         """See whether the worker returned anything. Called by the arena when it is short of memory, in any thread."""

@@ -15,6 +15,7 @@ from isopod.ipc.arena import FIRST_SEGMENT, Arena
 from isopod.ipc.errors import ProtocolError
 from isopod.runtime.alarm import Alarm
 from isopod.runtime.keeper import Keeper
+from isopod.runtime.lifecycle import READY
 from isopod.runtime.session import Session
 
 PERIOD = 30.0  # seconds between looks: what is given back was not needed for one to two of them
@@ -71,7 +72,7 @@ class Trimming:
 
 
 def _trim(session: Session) -> None:
-    if session.takes_calls:
+    if session.life.state == READY:
         try:
             session.control.trim()
         except (OSError, ProtocolError) as error:  # the reason why it is ended

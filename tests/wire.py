@@ -33,10 +33,10 @@ class Wire:
         self.attached: list[Segment] = []
         self.copied_out = 0
         self.copied_in = 0
-        self.lent = Lent()
         self._returns = ring.ReturnReader(its, shape, mine)
         self.arena = Arena(self._grow, limit, "the wire", self.reclaim)
         self.owner = ArenaOwner(self.arena)
+        self.lent = Lent(spent=self.owner.spent)
         self.outbound = Outbound(self.owner, self._index_of, self._count_in)
         self.borrowed = Borrowed(ring.ReturnWriter(its, shape, mine), by_answer=False)
         self.inbound = Inbound(self._segment_of, lambda index: index >= OUTBOX, self.borrowed, self._count_out)
@@ -63,6 +63,7 @@ class Wire:
         return self.arena.used
 
     def close(self) -> None:
+        self.arena.close()
         for segment in (*self._controls, *self.sent, *self.attached):
             segment.close()
         self.__dict__.clear()  # fixtures stay alive beyond the census, and each mapping has a descriptor

@@ -173,7 +173,7 @@ class Batcher:
         for name, array in rows.columns.items():
             if array.dtype.kind not in TEXT_KINDS:
                 dtype = array.dtype.newbyteorder("=")
-                roots[name] = owner.new((most, *array.shape[1:]), dtype, name, room_by_ns)[0]
+                roots[name] = owner.new((most, *array.shape[1:]), dtype, name, room_by_ns)
         return Group(rows.key, roots, time.monotonic_ns() + self._delay_ns)
 
     def _hurry(self, group: Group, member: Member) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from isopod.runtime.batching.rows import Array, Rows
 from isopod.runtime.calls import Call
 from isopod.runtime.futures import Place
+from isopod.runtime.outputs import Outputs
 from isopod.runtime.request import Request
 
 GATHERING, SEALED, SENT = "gathering", "sealed", "sent"
@@ -172,7 +173,9 @@ class Group:
         self.sent = None
 
 
-def share(outputs: Mapping[str, Any], member: Member) -> dict[str, Any]:
+def share(outputs: Mapping[str, Any], member: Member) -> Outputs:
     """One caller's part of the outputs: views of its rows, which keep the whole block for as long as they live."""
     start, end = member.start, member.start + member.count
-    return {name: value[start:end] if isinstance(value, np.ndarray) else value for name, value in outputs.items()}
+    return Outputs(
+        {name: value[start:end] if isinstance(value, np.ndarray) else value for name, value in outputs.items()}
+    )

@@ -22,7 +22,7 @@ from isopod.ipc.errors import ProtocolError, SpecError
 from isopod.ipc.lent import Borrowed, Lent
 from isopod.ipc.protocol import CHILD, PARENT, TRANSITIONS, Conversation, Message
 from isopod.ipc.segment import Segment
-from isopod.ipc.transfer import ArenaOwner, Inbound, values_in_order
+from isopod.ipc.transfer import ArenaOwner, Inbound, in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control, checked_interface
 from isopod.runtime.deaths import load_error
@@ -142,7 +142,7 @@ def child_record(wire: Wire, data: bytes) -> None:
     call = records.decode(data)
     if call.spilled:
         call = records.decode(inbound.spilled(call.tensors[0])) if call.tensors else call
-    values_in_order([(item.name, inbound.array(item, Lent())) for item in call.tensors], call.plain)
+    in_order({item.name: inbound.array(item, Lent()) for item in call.tensors}, len(call.tensors), call.plain)
 
 
 class _NoReturns:

@@ -15,7 +15,7 @@ from wire import OUTBOX, Wire
 from isopod.ipc.errors import ArenaFull, ProtocolError, SpecError
 from isopod.ipc.lent import Lent
 from isopod.ipc.record import Tensor
-from isopod.ipc.transfer import as_array, values_in_order
+from isopod.ipc.transfer import as_array, in_order
 
 ONE_WIRE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -260,7 +260,7 @@ def test_arrays_and_plain_values_keep_their_order(wire: Wire) -> None:
     given_values = {"a": 1, "b": np.ones(2), "c": "x", "d": np.float32(3), "e": None, "f": [1, {"g": b"h"}]}
     tensors, _, plain = wire.outbound.place_all(given_values.items())
     arrays = [(item.name, wire.receive(item)) for item in tensors]
-    back = values_in_order(arrays, plain)
+    back = in_order(dict(arrays), len(arrays), plain)
     assert list(back) == list(given_values)
     assert back["d"].shape == ()
     assert {name: value for name, value in back.items() if name not in "bd"} == {
@@ -275,8 +275,8 @@ def test_arrays_and_plain_values_keep_their_order(wire: Wire) -> None:
 )
 def test_plain_values_in_the_wrong_form_are_refused(values: Any) -> None:
     with pytest.raises(ProtocolError):
-        values_in_order([("b", 1)], {"values": values})
-    assert values_in_order([("b", 1)], {"values": [[2**63, "a", 1], [-5, "c", 2]]}) == {"c": 2, "b": 1, "a": 1}
+        in_order({"b": 1}, 1, {"values": values})
+    assert in_order({"b": 1}, 1, {"values": [[2**63, "a", 1], [-5, "c", 2]]}) == {"c": 2, "b": 1, "a": 1}
 
 
 class Showing:

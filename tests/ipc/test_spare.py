@@ -1,0 +1,92 @@
+"""Copies that are spare: used again as they stand, unless somebody else has seen them, and given up to make room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from wire import OUTBOX, Wire
+
+from isopod.ipc.errors import ArenaFull
+from isopod.ipc.lent import Lent
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    made = Wire()
+    yield made
+    made.close()
+
+
+def come_and_go(wire: Wire, array: Any) -> None:
+    """Have an array cross and be let go."""
+    assert wire.cross(array).tolist() == array.tolist()
+    assert wire.used == 0
+
+
+def test_the_next_array_of_its_kind_lies_where_the_last_one_lay(wire: Wire) -> None:
+    first = wire.outbound.place("x", np.full(100, 1.0))[1]
+    wire.owner.spent([first])
+    assert wire.arena.used == 0
+    second = wire.outbound.place("y", np.full(100, 2.0))[1]
+    assert second is first
+    assert second.tolist() == [2.0] * 100
+    assert wire.arena.used == 896
+    assert [block.label for block in wire.arena.live.values()] == ["y"]
+
+
+@pytest.mark.parametrize(
+    "other", [np.ones(100, np.int64), np.ones((10, 10)), np.ones(99)], ids=["dtype", "rank", "size"]
+)
+def test_one_of_another_kind_does_not(wire: Wire, other: Any) -> None:
+    first = wire.outbound.place("x", np.full(100, 1.0))[1]
+    wire.owner.spent([first])
+    assert wire.outbound.place("x", other)[1] is not first
+    assert wire.cross(other).tolist() == other.tolist()
+
+
+def test_what_a_user_holds_is_never_spare(wire: Wire) -> None:
+    mine = wire.owner.empty(100, np.float64, "mine")
+    wire.owner.spent([mine, mine[3:], np.ones(100)])
+    mine[:] = 7
+    assert wire.outbound.place("x", np.ones(100))[1] is not mine
+    assert mine.tolist() == [7.0] * 100
+
+
+def test_what_came_back_as_a_view_is_not_spare(wire: Wire) -> None:
+    """The other side sent a part of it back, which somebody here may look at for as long as he likes."""
+    lent = Lent(spent=wire.owner.spent)
+    item, copy = wire.outbound.place("x", np.arange(100.0))
+    key = (item.segment + OUTBOX, item.block)
+    lent.add(item._replace(segment=key[0]), copy)
+    seen = wire.receive(item._replace(segment=key[0]), lent)
+    del copy
+    lent.release(key)
+    for _ in range(3):
+        wire.cross(np.zeros(100))
+    assert seen.tolist() == list(range(100))
+
+
+def test_what_is_spare_makes_room_for_others(wire: Wire) -> None:
+    for size in range(1, 6):
+        come_and_go(wire, np.ones(size << 16))
+    held = wire.owner.empty(5 << 19, np.uint8, "half of it")
+    assert wire.arena.used >= held.nbytes
+    with pytest.raises(ArenaFull, match="held by half of it"):
+        wire.owner.empty(wire.arena.limit - held.nbytes + 1, np.uint8, "too much")
+
+
+def test_many_kinds_do_not_pile_up(wire: Wire) -> None:
+    for size in range(1, 200):
+        come_and_go(wire, np.ones(size))
+    assert len(wire.owner._spare) <= 32
+
+
+def test_nothing_is_spare_once_the_arena_is_closed(wire: Wire) -> None:
+    come_and_go(wire, np.ones(50))
+    copy = wire.outbound.place("x", np.ones(100))[1]
+    wire.arena.close()
+    wire.owner.spent([copy])
+    assert not wire.owner._spare
