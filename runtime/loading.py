@@ -26,6 +26,7 @@ from isopod.runtime.options import Options
 from isopod.runtime.placement import Placement, processors
 from isopod.runtime.problems import Problem
 from isopod.runtime.problems.contract import Cast, Contract, problem_of
+from isopod.runtime.resources import Cpus
 from isopod.runtime.sandbox import Sandbox
 from isopod.runtime.source import Source, designated, environment, limits, sandbox_for
 from isopod.runtime.staffing import Recycle, Staffing
@@ -184,10 +185,17 @@ def timed(model: Model) -> Model:
     Raises as ``load``.
     """
     given = model._source
-    source = replace(given, target=replace(given.target, timed=True), contract=Contract(), start="spawn")
-    deployment = Deployment(
-        given.name, Staffing(), given.memory_limit, History(), protected=given.sandbox.strict
-    )  # fmt: skip
+    return _again(replace(given, target=replace(given.target, timed=True), contract=Contract(), start="spawn"))
+
+
+def elsewhere(model: Model, placement: Placement) -> Model:
+    """The same model once more, with a worker that runs where ``placement`` has it. Raises as ``load``."""
+    return _again(model._source, processors(None, placement, 1))
+
+
+def _again(source: Source, cpus: tuple[Cpus, ...] = ()) -> Model:
+    staffing = Staffing(cpus=cpus)
+    deployment = Deployment(source.name, staffing, source.memory_limit, History(), protected=source.sandbox.strict)
     return _started(deployment, source, source.blueprint(), None, None)
 
 

@@ -40,7 +40,7 @@ def run(screen: Screen, arguments: argparse.Namespace) -> int:
         pictures.check(Path(arguments.report))
     plan = Plan(
         arguments.seconds, arguments.calls, numbers_of("--callers", arguments.callers),
-        seconds_of("--pace", arguments.pace), not arguments.no_in_process, arguments.timeout,
+        seconds_of("--pace", arguments.pace), not arguments.no_in_process, arguments.timeout, arguments.placements,
     )  # fmt: skip
     benching = Benching(arguments.model, wish_of(arguments), plan, options_of(arguments))
     failure = _run(arguments, benching)

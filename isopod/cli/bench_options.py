@@ -21,6 +21,8 @@ examples:
 in process:      the model alone in a process of its own environment
 isopod:          ordinary arrays: one copy in
 isopod, empty(): arrays of model.empty, which lie in shared memory already
+isopod, latency and throughput (--placements): the worker on the core of its
+                 caller, or on another one, as load(placement=) has it
 
 exit codes: 0 it worked   2 it could not run   130 Ctrl-C
 """
@@ -75,6 +77,9 @@ def add(commands: Any) -> None:
     run.add_argument("--callers", metavar="N,N", default="1,2,4", help="threads that call at once (1,2,4)")
     run.add_argument("--pace", metavar="TIME", default="1ms", help="between paced calls (1ms; 0: none)")
     run.add_argument("--no-in-process", action="store_true", help="do not load it a second time, as a yardstick")
+    run.add_argument(
+        "--placements", action="store_true", help="load it twice more, to compare where workers run (placement=)"
+    )
     out = bench.add_argument_group("what comes out")
     out.add_argument("--json", action="store_true", help="for a program to read")
     out.add_argument(

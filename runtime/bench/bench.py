@@ -20,12 +20,13 @@ from isopod.ipc.errors import IsopodError, SpecError
 from isopod.runtime.bench import machine
 from isopod.runtime.bench.contenders import Contender, InProcess, Isopod, able_to_place, together
 from isopod.runtime.bench.inputs import Size, Wish, inputs_for, named
-from isopod.runtime.bench.results import PLAIN, Benchmark, Kind, Series
+from isopod.runtime.bench.results import ELSEWHERE, PLACED, PLAIN, Benchmark, Kind, Series
 from isopod.runtime.calls import check_seconds
 from isopod.runtime.comparison.samples import Given
 from isopod.runtime.environment import BuildEvent
-from isopod.runtime.loading import load, timed
+from isopod.runtime.loading import elsewhere, load, timed
 from isopod.runtime.model import Model
+from isopod.runtime.placement import Placement
 from isopod.runtime.problems import Input, Problem
 from isopod.runtime.problems.contract import problem_of
 
@@ -46,8 +47,9 @@ class Plan:
     """How much is measured: ``seconds`` in all, or ``calls`` of each kind where that is given.
 
     ``callers`` are the numbers of threads that call at once, ``pace`` the seconds of sleep before a paced call (0: none
-    are made). ``in_process``: the model is loaded a second time, to be timed in its own process. ``timeout`` of each
-    call, in seconds. Raises ``SpecError``.
+    are made). ``in_process``: the model is loaded a second time, to be timed in its own process; ``placements``: twice
+    more, with a worker on the caller's core, and on another one. ``timeout`` of each call, in seconds. Raises
+    ``SpecError``.
     """
 
     seconds: float = 10.0
@@ -56,6 +58,7 @@ class Plan:
     pace: float = 0.001
     in_process: bool = True
     timeout: float | None = None
+    placements: bool = False
 
     def __post_init__(self) -> None:
         check_seconds(self.seconds, "seconds")
@@ -83,6 +86,7 @@ def bench(
     pace: float = 0.001,
     in_process: bool = True,
     timeout: float | None = None,
+    placements: bool = False,
 ) -> Benchmark:
     """Measure what calls of a model cost on this machine, beside the same model in a process of its own environment.
 
@@ -92,7 +96,8 @@ def bench(
     a pod come before the last. ``sizes`` of symbols are those of random ones; one symbol may have several.
 
     ``seconds`` of measuring in all, or ``calls`` of each kind. ``callers`` are numbers of threads, ``pace`` the seconds
-    between paced calls. ``in_process=False`` spares loading the model a second time.
+    between paced calls. ``in_process=False`` spares loading the model a second time; ``placements=True`` loads it twice
+    more, to compare where workers run (``load(placement=)``).
 
     Raises ``SpecError``, and what ``load`` and the model raise. ::
 
@@ -101,7 +106,7 @@ def bench(
         print(result.to_dict()["series"][0]["p50_us"])
     """
     wish = Wish(inputs, problem_of(problem), described, random, seed, sizes)
-    plan = Plan(seconds, calls, tuple(callers), pace, in_process, timeout)
+    plan = Plan(seconds, calls, tuple(callers), pace, in_process, timeout, placements)
     with Benching(model, wish, plan) as run:
         run.run()
         return run.result
@@ -126,6 +131,7 @@ class Benching:
         self.result = Benchmark(self.given.name if isinstance(self.given, Model) else named(self.given))
         self._target = target
         self._loaded = contextlib.ExitStack()
+        self._elsewhere: dict[Placement, Model] = {}
         self._doing, self._done, self._steps = "start", 0, 1
         self._before = machine.Load.now()
 
@@ -143,6 +149,7 @@ class Benching:
             sizes = inputs_for(model, self._target, self.wish)
             self._describe(model, sizes)
             twin = self._twin(model)
+            self._load_elsewhere(model)
             steps = _PASSES * len(sizes) + bool(self.plan.pace) + bool(self.plan.callers)
             self._done, self._steps = -1, steps
             self._by_size(model, twin, sizes)
@@ -183,6 +190,11 @@ class Benching:
             self.result.notes.append(f"it could not be loaded a second time, to be timed in its own process: {error}")
             return None
 
+    def _load_elsewhere(self, model: Model) -> None:
+        for placement in ELSEWHERE if self.plan.placements else ():
+            self.progress("start", 0, 1)
+            self._elsewhere[placement] = self._loaded.enter_context(elsewhere(model, placement))
+
     def _describe(self, model: Model, sizes: Sequence[Size]) -> None:
         origin = model._deployment.origin
         self.result.model = {
@@ -196,9 +208,10 @@ class Benching:
     def _contenders(self, model: Model, twin: Model | None, size: Size) -> list[Contender]:
         timeout = self.plan.timeout
         found: list[Contender] = [] if twin is None else [InProcess(twin, size, timeout=timeout)]
-        found.append(Isopod(model, size, placed=False, timeout=timeout))
+        found.append(Isopod(model, size, timeout=timeout))
         if able_to_place(size):
-            found.append(Isopod(model, size, placed=True, timeout=timeout))
+            found.append(Isopod(model, size, PLACED, timeout=timeout))
+        found += [Isopod(other, size, ELSEWHERE[name], timeout=timeout) for name, other in self._elsewhere.items()]
         return found
 
     # ------------------------------------------------------------------ what is measured

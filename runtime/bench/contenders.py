@@ -38,12 +38,12 @@ class Contender(Protocol):
 
 
 class Isopod:
-    """Through isopod, as an application does it."""
+    """Through isopod, as an application does it; ``name`` says what is special about it."""
 
-    def __init__(self, model: Model, size: Size, *, placed: bool, timeout: float | None) -> None:
-        self.name = PLACED if placed else PLAIN
+    def __init__(self, model: Model, size: Size, name: str = PLAIN, *, timeout: float | None) -> None:
+        self.name = name
         self._model, self._timeout = model, timeout
-        samples = [_placed(model, sample) for sample in size.samples] if placed else size.samples
+        samples = [_placed(model, sample) for sample in size.samples] if name == PLACED else size.samples
         self._samples = itertools.cycle(samples)
 
     def turn(self, count: int, pause: float) -> Taken:

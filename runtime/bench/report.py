@@ -11,11 +11,14 @@ import numpy as np
 
 from isopod.runtime import pictures
 from isopod.runtime.bench.inputs import amount
-from isopod.runtime.bench.results import IN_PROCESS, PERCENTILES, PLACED, PLAIN, Benchmark, Series, in_order
+from isopod.runtime.bench.results import ELSEWHERE, IN_PROCESS, PERCENTILES, PLACED, PLAIN, Benchmark, Series, in_order
 from isopod.runtime.observe.phases import PHASES, label
 from isopod.runtime.pictures import COLOURS, legend_below, plain_axes, three
 
-_WHO = {IN_PROCESS: COLOURS[2], PLAIN: COLOURS[0], PLACED: COLOURS[5]}
+_WHO = {
+    IN_PROCESS: COLOURS[2], PLAIN: COLOURS[0], PLACED: COLOURS[5],
+    ELSEWHERE["latency"]: COLOURS[1], ELSEWHERE["throughput"]: COLOURS[3],
+}  # fmt: skip
 # A phase has the colour of whoever works at it, in shades: callers blue, on the way grey, workers orange; the model
 # itself is green, as it is in process.
 _SHADES = {

@@ -12,10 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from isopod.runtime.observe.phases import NAMES
+from isopod.runtime.placement import Placement
 
 SCHEMA = 1  # of ``to_dict``: raised when a key goes away or changes its meaning, not when one is added
 PERCENTILES = (50, 90, 99)
 IN_PROCESS, PLAIN, PLACED = "in process", "isopod", "isopod, empty()"
+ELSEWHERE: dict[Placement, str] = {"latency": "isopod, latency", "throughput": "isopod, throughput"}
 Kind = Literal["back to back", "paced", "callers"]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import drawing
 import numpy as np
@@ -17,8 +18,9 @@ import isopod
 from isopod.runtime import loading
 from isopod.runtime.bench import Benching, Benchmark, Plan, Series
 from isopod.runtime.bench.inputs import Wish, described, inputs_for, sizes_of
-from isopod.runtime.bench.results import IN_PROCESS, PLACED, PLAIN
+from isopod.runtime.bench.results import ELSEWHERE, IN_PROCESS, PLACED, PLAIN
 from isopod.runtime.observe.phases import NAMES
+from isopod.runtime.placement import Placement, core_of
 
 DOUBLE = f"{MODELS / 'basic.py'}:double"
 ARRAYS = {"x": np.arange(8.0)}
@@ -126,6 +128,26 @@ def test_a_slow_model_is_not_called_more_than_it_must_be() -> None:
         result = isopod.bench(model, asked, seconds=0.01, callers=(2,), pace=0, in_process=False)
         assert result.complete
         assert model.stats().calls <= 2 * 2 * 2 + 2 * 2
+
+
+def test_workers_elsewhere_are_compared_where_they_are_asked_for() -> None:
+    result = isopod.bench(DOUBLE, ARRAYS, calls=12, callers=(), pace=0.0001, in_process=False, placements=True)
+    whose = {PLAIN, PLACED, *ELSEWHERE.values()}
+    found = figures(result)
+    assert {key: one["calls"] for key, one in found.items()} == {
+        (kind, who, "64 B", 1): 12 for who in whose for kind in ("back to back", "paced")
+    }
+    assert all(one["phases"] for one in found.values())
+
+
+@pytest.mark.parametrize("placement", get_args(Placement))
+def test_a_model_loaded_once_more_has_its_worker_where_that_is_asked(placement: Placement) -> None:
+    with isopod.load(DOUBLE) as model, loading.elsewhere(model, placement) as other:
+        assert (other(ARRAYS)["y"] == model(ARRAYS)["y"]).all()
+        allowed = os.sched_getaffinity(0)
+        cores = [core_of(cpu) & allowed for cpu in allowed]
+        there = os.sched_getaffinity(other.health.pid or 0)
+        assert there == allowed if placement == "auto" or len(cores) == 1 else there in cores
 
 
 def test_by_time_every_series_has_some_calls() -> None:
