@@ -225,7 +225,8 @@ class Batcher:
                 deadline_ns, timeout = group.deadline()
             call = Call(deadline_ns, timeout, functools.partial(self._landed, group), threaded=True)
             call.shared = True
-            call.submitted_ns = next(iter(group.members)).submitted_ns
+            first = next(iter(group.members))
+            call.asked_ns, call.submitted_ns, call.thread = first.asked_ns, first.submitted_ns, first.thread
             self._second_chances.begin(call, group.items(), room_by_ns, group.follow)
         except Exception as error:  # the outcome of all of them, or raised to the only one
             self._roster.land(group)

@@ -16,6 +16,7 @@ import numpy as np
 from isopod.runtime.batching.rows import Array, Rows
 from isopod.runtime.calls import Call
 from isopod.runtime.futures import Place
+from isopod.runtime.observe import recording
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.request import Request
 
@@ -38,6 +39,8 @@ class Member(Call):
         super().__init__(request.deadline_ns, request.timeout, deliver, threaded)
         self.inputs: Mapping[str, Any] = request.inputs
         self.verdict, self.asked_ns = request.verdict, request.asked_ns
+        if recording.active is not None:
+            self.thread = threading.get_native_id()
         self.group: Group | None = None
         if deliver is None:
             self.wake = threading.Lock()

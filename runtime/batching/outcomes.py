@@ -96,6 +96,7 @@ class Outcomes:
         for member in wanted:
             call = Call(member.deadline_ns, member.timeout, functools.partial(self._landed_alone, member), True)
             call.submitted_ns, call.asked_ns, call.verdict = member.submitted_ns, member.asked_ns, member.verdict
+            call.thread = member.thread
             call.attempt = call.sends = attempt
             try:
                 self._deployment.place(call, group.items_of(member), 0)

@@ -55,6 +55,18 @@ def test_threads_and_workers_are_tracks_with_their_phases(tmp_path: Path) -> Non
     assert len(timeline.named("ended")) == 2
 
 
+def test_a_batch_is_a_call_of_its_first_caller(tmp_path: Path) -> None:
+    place = tmp_path / "trace.json"
+    with isopod.trace(place) as recorder, isopod.load(f"{MODELS / 'basic.py'}:double", batch=isopod.Batch(4)) as model:
+        for future in [model.submit(x=np.ones((1, 3))) for _ in range(12)]:
+            future.result(GUARD)
+        runs = model.stats().runs
+    assert recorder.heard == runs
+    timeline = Timeline(place)
+    assert len(timeline.named("double")) == len(timeline.named("compute")) == runs
+    assert len(timeline.category("flow")) == 4 * runs
+
+
 def test_calls_that_overlap_in_one_thread_have_tracks_of_their_own(tmp_path: Path) -> None:
     async def several() -> None:
         await asyncio.gather(*(model.acall(do="double", x=number) for number in range(4)))
