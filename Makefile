@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 USER_STAMP := $(VENV)/.isopod-user
 DEV_STAMP := $(VENV)/.isopod-dev
 LINKS := .cache/links/isopod
-STYLED := isopod runtime opeworker ipc tests tools $(wildcard benchmarks)
+STYLED := isopod runtime opeworker ipc tests tools $(wildcard benchmarks prototypes)
 
 # The first Python >= 3.10 that answers; PYTHON=/path/to/python overrides it.
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do \

@@ -37,6 +37,13 @@ def test_no_product_file_lies_outside_a_package() -> None:
     assert outside == []
 
 
+def test_prototypes_are_no_part_of_the_product() -> None:
+    """``prototypes/`` holds what was tried and measured. That no wheel has it is seen below."""
+    assert (ROOT / "prototypes").is_dir()
+    assert not [path for path in product_files() if "prototypes" in (ROOT / path).read_text(encoding="utf-8")]
+    assert "prototypes" not in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+
 def build(source: Path, kind: str, out: Path) -> Path:
     """Builds with the setuptools beside us, without a download. ``kind`` is ``wheel`` or ``sdist``."""
     out.mkdir(exist_ok=True)
