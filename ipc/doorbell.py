@@ -225,7 +225,7 @@ class Spin:
     waits go the other way, and parking wins a tie.
     """
 
-    __slots__ = ("_averages", "_best", "_count", "budget_ns", "spins")
+    __slots__ = ("_averages", "_best", "_count", "_was_long", "budget_ns", "spins")
 
     def __init__(self, budget_ns: int = _SPIN_NS, other: int = 0) -> None:
         """``other`` is the process that is waited for: where both have but one core, nothing is to be gained."""
@@ -236,6 +236,7 @@ class Spin:
         self.spins = self.budget_ns > 0
         self._averages = [4.0 * budget_ns, 0.0]  # ns waited after parking at once, and after spinning first
         self._best = self.spins
+        self._was_long = False
         self._count = 0
 
     def learn(self, waited_ns: int) -> None:
@@ -243,8 +244,16 @@ class Spin:
         if not self.budget_ns:
             return
         averages, mode, most = self._averages, self.spins, 4 * self.budget_ns
-        # A wait that was long for reasons of its own must not drown what many short ones have told.
-        averages[mode] += ((waited_ns if waited_ns < most else most) - averages[mode]) / 8
+        if waited_ns >= most:
+            # One long wait is a pause between bursts, and tells nothing of the waits within them; several are a slow
+            # model, or a paced caller. They must not drown what many short ones have told.
+            if not self._was_long:
+                self._was_long = True
+                return
+            waited_ns = most
+        else:
+            self._was_long = False
+        averages[mode] += (waited_ns - averages[mode]) / 8
         turn = self._count = (self._count + 1) & 127
         if turn >= 124:
             self.spins = not self._best

@@ -253,6 +253,17 @@ def test_the_faster_way_of_waiting_wins_and_the_other_is_tried_now_and_then() ->
     assert 0 < settled_on(spin, parked_ns=10**9, spun_ns=10**9) < 0.1  # a slow model
 
 
+def test_a_pause_between_bursts_is_no_reason_not_to_spin_in_them() -> None:
+    spin = Spin(60_000)
+    if not spin.budget_ns:
+        pytest.skip("there is one processor")
+    assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) > 0.9
+    before = settled_on(spin, parked_ns=50_000, spun_ns=5_000)
+    for _ in range(20):
+        spin.learn(10_000_000_000)
+        assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == pytest.approx(before, abs=0.05)
+
+
 def test_without_a_budget_there_is_no_spinning() -> None:
     spin = Spin(0)
     assert not spin.spins
