@@ -25,7 +25,8 @@ PARTS = {
     "attach": "hello, shared memory mapped",
     "activate": "the environment activated",
     "numpy": "import of numpy, and of what needs it",
-    "load": "the model itself",
+    "module": "import of the model's file",
+    "construct": "the model itself",
 }
 REST = "process started, our own imports"
 _MODEL = f"{Path(__file__).resolve().parent / 'functions.py'}:first"

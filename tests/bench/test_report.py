@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import cold_start
 from benchmarks.measure import Summary
 from benchmarks.peers import picture, report
 from benchmarks.peers.conductor import Death
 from benchmarks.peers.run import Row
 from isopod.cli.screen import Screen
+from isopod.runtime.startup import PARTS
 
 MACHINE = {"processor": "an abacus", "cores": "2", "date": "2026-01-31"}
 
@@ -101,3 +103,7 @@ def test_the_picture(form: str, tmp_path: Path) -> None:
     picture.draw(ROWS, "a machine", tmp_path / f"again.{form}")
     assert (tmp_path / f"again.{form}").read_bytes() == drawn
     assert drawn[1:4] == b"PNG" if form == "png" else b"<svg" in drawn
+
+
+def test_the_parts_of_a_start_are_those_that_workers_tell_of() -> None:
+    assert set(cold_start.PARTS) <= set(PARTS)
