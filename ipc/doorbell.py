@@ -128,6 +128,7 @@ class _Mapped:
                 return True
             if ctypes.get_errno() not in (errno.EINTR, errno.ETIMEDOUT):
                 raise InternalError("sem_timedwait failed: " + os.strerror(ctypes.get_errno()))
+            self._until_ns = 0  # the wall clock may have jumped past that moment: waiting for it again would not sleep
 
     def _set_until(self, now: int, last: int) -> None:
         end = time.time() + (last - now) / 1e9

@@ -45,9 +45,8 @@ class Link:
         self._indices: dict[int, int] = {}
         self._outbox: list[int] = []
         self._grown = 0  # segments of the outbox that ever came
-        self.trim: Callable[[], List[Segment]] = (
-            list  # lets go of those that are not needed; the server's, once it is there
-        )
+        # Lets go of those that are not needed; the server's, once that is there.
+        self.trim: Callable[[], List[Segment]] = list
         self.draining = False
         self.process = os.getpid()
 

@@ -112,9 +112,8 @@ def _be_first(say_ready: int) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps its children
         capabilities.keep_only(())
         limits.close_all_but((say_ready,))
-        os.write(
-            say_ready, b"1"
-        )  # RACE early end: fails where the warden was dead before its death's signal was asked for
+        # RACE early end: fails where the warden was dead before its death's signal was asked for.
+        os.write(say_ready, b"1")
         os.close(say_ready)
         while True:
             signal.pause()

@@ -268,3 +268,16 @@ def test_without_a_budget_there_is_no_spinning() -> None:
     spin = Spin(0)
     assert not spin.spins
     assert settled_on(spin, parked_ns=10**6, spun_ns=1) == 0
+
+
+def test_a_wall_clock_that_jumps_ahead_does_not_keep_a_waiter_awake() -> None:
+    """Where it waits for a moment that was worked out before, and is in the past now."""
+    bell = GuardedDoorbell()
+    try:
+        deadline = time.monotonic_ns() + 50_000_000
+        bell._set_until(time.monotonic_ns(), deadline)
+        bell._until.seconds = 1
+        assert not bell.wait(deadline)
+        assert bell._until.seconds > 1
+    finally:
+        bell.close()
