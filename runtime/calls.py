@@ -35,11 +35,11 @@ class Call:
 
     ``due_ns`` is when something must be done about it next: at its deadline, then at the end of its grace, 0 for never.
     ``marked``: the worker was told that nobody wants it; ``withdrawn``: before it began, so it never runs;
-    ``cancelled``: it was settled by that.
+    ``cancelled``: it was settled by that. ``told``: ``deliver`` was called, or is about to be.
     """
 
     # What is so for every call at first stands here, once: to set all of it for each took longer than the rest.
-    done = late = marked = withdrawn = cancelled = False
+    done = told = late = marked = withdrawn = cancelled = False
     error: BaseException | None = None
     outputs: Any = None
     verdict: Any = None  # looks at the outputs; see ``Interface.verdict``

@@ -56,27 +56,32 @@ class Flight:
 
     # ------------------------------------------------------------------ settling
 
-    def settle(self, call: Call, error: BaseException | None) -> None:
-        """The call has its answer; the first one counts. Locked."""
-        was_done, call.done = call.done, True
-        self._unattended.pop(call.id, None)
+    def settle(self, call: Call, error: BaseException | None, *, answered: bool = False) -> None:
+        """The call has its outcome; the first one counts. ``answered``: by its worker. Locked."""
+        was_done = call.done
         if not was_done:
             call.error = error
-        # What is still sent has its answer yet to come, and until then the worker may read the inputs.
-        if call.id not in self.sent and (call.error is None or not call.may_go_on):
-            call.release()
-        if was_done:
+            call.done = True
+        elif answered:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
-            return
+        self._unattended.pop(call.id, None)
+        # What is sent and not answered has its answer yet to come, and until then the worker may read the inputs.
+        if answered or (call.id not in self.sent and (call.error is None or not call.may_go_on)):
+            call.release()
+        # RACE lost answer: Ctrl-C may have come anywhere in here before, and then whoever asked is not told yet.
         if call.deliver is None:
             # Promoted in the moment in which its deadline passed: its lock was released by that. RACE lost lead, too.
             if call.wake is not None and self._leader is not call and call.wake.locked():
                 call.wake.release()
+        elif call.told:
+            return
         elif call.threaded:
-            self._deliveries.append(call)
+            if not (was_done and call in self._deliveries):
+                self._deliveries.append(call)
             self._wanted.notify()
         else:
             call.deliver(call)
+            call.told = True
 
     def settle_all(self, error_of: Callable[[Call], BaseException]) -> None:
         """The worker is dead, and what it still said has been heard."""
@@ -303,6 +308,8 @@ class Flight:
                 if not self._await_work():
                     return
                 delivery = self._deliveries.popleft() if self._deliveries else None
+                if delivery is not None:
+                    delivery.told = True
                 lead = delivery is None and bool(self._unattended) and self._leader is None
                 if lead:
                     self._leader = self

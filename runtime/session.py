@@ -306,16 +306,15 @@ class Session:
             raise ProtocolError(f"it answered call {answer.call}, which it does not have")
         # Whatever is raised here, the call is still among those that are told of the worker's death.
         error = self._intake.outcome(call, answer)
-        inputs = call.kept
         with flight.lock:
-            del flight.sent[call.id]
             if flight.backlog and not self.dead:
                 self._send(flight.backlog.popleft())
             if answer.kind != records.CANCELLED:  # that one was no call at all
                 self._count(call, error, heard_ns)
-            flight.settle(call, error)
+            self._spent(call.kept)  # first: whoever is told finds the memory free. What is answered goes nowhere else
+            flight.settle(call, error, answered=True)
+            del flight.sent[call.id]  # last, as ever: if Ctrl-C comes before, it is told of the worker's death
         self._heard += 1
-        self._spent(inputs)  # last: until it is settled, the call might go on to another worker
 
     def reclaim(self) -> None:
         """See whether the worker returned anything. Called by the arena when it is short of memory, in any thread."""

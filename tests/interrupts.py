@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -13,10 +14,11 @@ OURS = tuple(str(folder_of(room)) for room in ("runtime", "ipc"))
 
 
 class Interrupt:
-    """Raises ``KeyboardInterrupt`` at the nth line of ours, once. ``hit`` says where that was."""
+    """Raises ``KeyboardInterrupt`` at the nth line of ours, or of the functions ``only``, once; ``hit`` says where."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, only: Sequence[str] = ()) -> None:
         self.left = number
+        self.only = only
         self.hit = ""
 
     def __enter__(self) -> Interrupt:
@@ -31,7 +33,8 @@ class Interrupt:
             return None
         # The line of a ``with`` comes up again at its end, where Python lets no handler run: its lock is still held.
         source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not source.lstrip().startswith("with "):
+        named = not self.only or frame.f_code.co_name in self.only
+        if event == "line" and named and not source.lstrip().startswith("with "):
             self.left -= 1
             if self.left == 0:
                 self.hit = f"{frame.f_code.co_name}:{frame.f_lineno}"

@@ -82,6 +82,30 @@ def test_at_any_line_of_handing_the_lead_over() -> None:
             return
 
 
+def test_at_any_line_of_taking_another_call_in(model: isopod.Model, tmp_path: Path) -> None:
+    """RACE lost answer: who leads takes the answers of others in; each of them is told, whatever line Ctrl-C hits."""
+    number = 0
+    while True:
+        number += 1
+        go = tmp_path / str(number)
+        futures = [model.submit(until=str(go)), *(model.submit(x=turn) for turn in range(3))]
+        threading.Timer(0.02, go.touch).start()
+        interrupt = Interrupt(number, only=("_take_answer", "settle"))
+        try:
+            with interrupt:  # the dispatcher delivers the first answer, and we lead meanwhile
+                call(model, number)
+        except (KeyboardInterrupt, isopod.WorkerCrashed):
+            pass
+        try:
+            answers = [future.exception(timeout=GUARD) for future in futures]
+        except TimeoutError as error:
+            raise AssertionError(f"after an interrupt at {interrupt.hit}") from error
+        assert all(answer is None or isinstance(answer, isopod.WorkerCrashed) for answer in answers)
+        if not interrupt.hit:
+            assert number > 15
+            return
+
+
 @pytest.mark.parametrize("step", [11])
 @pytest.mark.timeout(600)
 def test_others_who_wait_are_told(model: isopod.Model, step: int) -> None:
