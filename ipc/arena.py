@@ -21,7 +21,7 @@ from typing import Callable
 
 from isopod.ipc.errors import ArenaFull, Closed
 from isopod.ipc.layout import ALIGNMENT, round_up
-from isopod.ipc.segment import Segment
+from isopod.ipc.segment import HUGE, Segment
 
 FIRST_SEGMENT = 1 << 20  # bytes: an arena begins with it, and such a one always stays
 _SPARE = 2  # times what was needed: so much stays
@@ -70,8 +70,7 @@ class ArenaSegment:
     def provide(self, end: int) -> None:
         """Have the pages before ``end`` there: all at once takes half as long as one by one, as they are touched."""
         if end > self.provided:
-            self.segment.populate(self.provided, end - self.provided)
-            self.provided = end
+            self.provided = self.segment.populate(self.provided, end)
 
     def fits(self, size: int) -> bool:
         return any(length >= size for _, length in self.extents)
@@ -304,7 +303,7 @@ class Arena:
             return False
         wanted = max(size, FIRST_SEGMENT, min(active, 256 << 20))
         try:
-            segment = self._grow(min(round_up(wanted, 4096), max(room, size)))
+            segment = self._grow(min(round_up(wanted, HUGE if wanted >= HUGE else 4096), max(room, size)))
         except ArenaFull:
             return False  # refused; something may still be let go
         home = ArenaSegment(segment)

@@ -103,7 +103,7 @@ class RecordReader:
         if size > self._payload:
             raise ProtocolError(f"a record claims {size} bytes in a slot of {self._payload}")
         start = word * 8 + 16
-        record = self._map[start : start + size]
+        record: bytes = self._map[start : start + size]
         self.taken = wanted
         self.word = self._starts[wanted % len(self._starts)] // 8
         return record

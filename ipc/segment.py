@@ -10,6 +10,11 @@ A *protected* segment is sealed against writing, too, once its maker has mapped 
 What a worker writes into can be given to others as well, who may only read it: ``reader`` is a descriptor for them. It
 puts the same seal on, where the segment was made to be *shareable*: its writer has mapped it by then, and goes on
 writing. Without the seal, a descriptor for reading can be opened anew through /proc, for writing, by whoever means to.
+
+Where the kernel lets us, a large segment is made of *huge pages*, 2 MB each: they are there in a quarter of the time
+that as many small ones take, each process has one mapped with one fault, and arithmetic over 16 MB takes a quarter to
+a third less. The kernel, as it is set up almost everywhere, gives none to shared memory by itself, but to whoever asks
+by ``MADV_COLLAPSE`` (Linux 6.1), if the mapping lies at a multiple of their size. Python's ``mmap`` lies anywhere.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ import fcntl
 import mmap
 import os
 import threading
+from typing import Any
 
 from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 
@@ -29,10 +35,15 @@ _F_ADD_SEALS, _F_GET_SEALS = 1033, 1034
 _SEAL_SEAL, _SEAL_SHRINK, _SEAL_GROW, _SEAL_FUTURE_WRITE = 1, 2, 4, 16
 _SIZE_SEALS = _SEAL_SHRINK | _SEAL_GROW
 _SEALS = _SIZE_SEALS | _SEAL_SEAL
-_MADV_POPULATE_WRITE = 23
+_MADV_POPULATE_WRITE, _MADV_COLLAPSE = 23, 25
+_MAP_FIXED = 0x10
 
-_libc = ctypes.CDLL(None)
+HUGE = 2 << 20  # bytes of a huge page where a small one has 4096; with others we do not ask for them
+
+_libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 _descriptors = threading.Lock()
 
@@ -51,18 +62,25 @@ class Segment:
     """Shared memory of a fixed size, mapped readable and, unless it is attached and protected, writable. Whoever made
     it closes it. ``protected`` is also what was attached by a descriptor for reading.
 
-    ``map`` outlives ``close()`` for as long as an array uses it: closing gives the descriptor back, the memory goes
-    with the last view.
+    ``map`` is a buffer of all of it, and outlives ``close()`` for as long as an array uses it: closing gives the
+    descriptor back, the memory goes with the last view.
     """
 
-    __slots__ = ("__weakref__", "_address", "_fd", "map", "protected", "size")
+    __slots__ = ("__weakref__", "_address", "_fd", "_huge", "map", "protected", "size")
+
+    map: Any
 
     def __init__(self, fd: int, size: int, *, protected: bool = False, writable: bool = True) -> None:
         self._fd = fd
         self.size = size
         self.protected = protected
-        self.map = mmap.mmap(fd, size, access=mmap.ACCESS_DEFAULT if writable else mmap.ACCESS_READ)
+        # What is only read needs what Python 3.8 brought.
+        self._huge = size >= HUGE and mmap.PAGESIZE == 4096 and (writable or hasattr(memoryview, "toreadonly"))
         self._address = 0
+        if self._huge:
+            self.map, self._address = _map_aligned(fd, size, writable)
+        else:
+            self.map = mmap.mmap(fd, size, access=mmap.ACCESS_DEFAULT if writable else mmap.ACCESS_READ)
 
     @classmethod
     def create(cls, size: int, label: str = "isopod", *, protected: bool = False, shareable: bool = False) -> Segment:
@@ -150,13 +168,26 @@ class Segment:
                 fcntl.fcntl(self._fd, _F_ADD_SEALS, _SEAL_FUTURE_WRITE | _SEAL_SEAL)
             return os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
 
-    def populate(self, start: int, length: int) -> None:
-        """Have the kernel provide the pages now: a copy into fresh pages takes ten times as long as into warm ones."""
-        page = mmap.PAGESIZE
-        start = start // page * page
-        # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched. By ctypes, because
-        # the mapping's own method lets no other thread run meanwhile.
-        _libc.madvise(self.address + start, min(length + page, self.size - start), _MADV_POPULATE_WRITE)
+    def populate(self, start: int, end: int) -> int:
+        """Have the kernel provide fresh pages from ``start`` to ``end`` now, or up to where it returns: a copy into
+        fresh ones takes ten times as long as into warm ones.
+        """
+        grain = HUGE if self._huge else mmap.PAGESIZE
+        start, end = start // grain * grain, min(-(-end // grain) * grain, self.size)
+        whole = end // HUGE * HUGE
+        if self._huge and whole > start and self._collapse(start, whole):
+            start = whole
+        if start < end:
+            # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched. By ctypes,
+            # because the mapping's own method lets no other thread run meanwhile.
+            _libc.madvise(self.address + start, end - start, _MADV_POPULATE_WRITE)
+        return end
+
+    def _collapse(self, start: int, end: int) -> bool:
+        """Have huge pages from ``start`` to ``end``, multiples of their size; whether all of them are there."""
+        for page in range(start, end, HUGE):  # where not a single small one is there yet, it is refused
+            _libc.madvise(self.address + page, mmap.PAGESIZE, _MADV_POPULATE_WRITE)
+        return bool(_libc.madvise(self.address + start, end - start, _MADV_COLLAPSE) == 0)
 
     def close(self) -> None:
         """Give the descriptor back. The memory stays mapped until the last array that uses it is gone."""
@@ -164,6 +195,23 @@ class Segment:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+
+
+def _map_aligned(fd: int, size: int, writable: bool) -> tuple[memoryview, int]:
+    """Map a file at a multiple of ``HUGE``: a buffer of it, and its address.
+
+    The buffer belongs to a mapping of nothing, which is longer by as much as is needed to find such an address in it;
+    the file is laid over that. So Python takes both away when nobody uses the buffer any more.
+    """
+    room = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    begin = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    skipped = -begin % HUGE
+    protection = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
+    if _libc.mmap(begin + skipped, size, protection, mmap.MAP_SHARED | _MAP_FIXED, fd, 0) != begin + skipped:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    view = memoryview(room)[skipped : skipped + size]
+    return view if writable else view.toreadonly(), begin + skipped
 
 
 def _anonymous_file(label: str) -> int:

@@ -32,7 +32,7 @@ TEXT_VARIABLE = 43  # numpy 2's StringDType
 
 _FREE_EXPANSION, _MAX_EXPANSION = 64 << 20, 64  # bytes, and times: what padding may add to text of fixed width
 
-_TEXT = frozenset((TEXT_FIXED, TEXT_OBJECT, TEXT_VARIABLE))
+TEXT = frozenset((TEXT_FIXED, TEXT_OBJECT, TEXT_VARIABLE))
 _dtypes: dict[int, np.dtype[Any]] = {code: np.dtype(name) for code, name in NUMERIC.items()}
 codes: dict[np.dtype[Any], int] = {dtype: code for code, dtype in _dtypes.items()}  # of those that cross as they are
 _EXTENDED_CODES = {name: code for code, name in EXTENDED.items()}
@@ -99,7 +99,7 @@ def name_of(code: int) -> str:
 
 
 def is_text(code: int) -> bool:
-    return code in _TEXT
+    return code in TEXT
 
 
 def item_count(shape: tuple[int, ...]) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from isopod.ipc.errors import ProtocolError
-from isopod.ipc.segment import Segment
+from isopod.ipc.segment import HUGE, Segment
 
 
 @pytest.fixture(params=["memfd", "no memfd", "memfd forbidden"])
@@ -103,21 +103,86 @@ def test_an_array_outlives_its_segment(create: Callable[..., Segment]) -> None:
     assert array.sum() == 4950
 
 
+def in_smaps(segment: Segment, field: str) -> int:
+    """Bytes of a segment that are so in this process, as the kernel tells it."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"{segment.address:x}-"))
+    value = next(line for line in lines[start:] if line.startswith(f"{field}:"))
+    return int(value.split()[1]) * 1024
+
+
 def test_populated_pages_are_there() -> None:
     segment = Segment.create(64 * mmap.PAGESIZE)
-
-    def resident() -> int:
-        lines = Path("/proc/self/smaps").read_text().splitlines()
-        start = next(index for index, line in enumerate(lines) if line.startswith(f"{segment.address:x}-"))
-        rss = next(line for line in lines[start:] if line.startswith("Rss:"))
-        return int(rss.split()[1]) * 1024
-
-    assert resident() == 0
-    segment.populate(mmap.PAGESIZE + 5, 9 * mmap.PAGESIZE)
-    assert 9 * mmap.PAGESIZE <= resident() <= 12 * mmap.PAGESIZE
-    segment.populate(0, segment.size)
-    assert resident() == segment.size
+    assert in_smaps(segment, "Rss") == 0
+    assert segment.populate(mmap.PAGESIZE + 5, 10 * mmap.PAGESIZE - 5) == 10 * mmap.PAGESIZE
+    assert in_smaps(segment, "Rss") == 9 * mmap.PAGESIZE
+    assert segment.populate(0, segment.size) == segment.size
+    assert in_smaps(segment, "Rss") == segment.size
     segment.close()
+
+
+LARGE = 3 * HUGE + 5 * mmap.PAGESIZE
+
+
+def test_a_large_segment_is_made_of_huge_pages(create: Callable[..., Segment]) -> None:
+    """Of both sides; what is left over at its end is made of small ones."""
+    segment = create(LARGE)
+    if not segment._collapse(0, HUGE):
+        pytest.skip("this kernel gives no huge pages for shared memory (MADV_COLLAPSE, Linux 6.1)")
+    assert segment.populate(0, HUGE + 1) == 2 * HUGE
+    assert segment.populate(2 * HUGE, LARGE) == LARGE
+    other = Segment.attach(os.dup(segment.fileno()))
+    reader = Segment.attach(os.open(f"/proc/self/fd/{segment.fileno()}", os.O_RDONLY))
+    sums = [int(np.frombuffer(one.map, np.uint8).sum()) for one in (other, reader)]
+    assert sums == [0, 0]
+    for one in (segment, other, reader):
+        assert one.address % HUGE == 0
+        assert (in_smaps(one, "ShmemPmdMapped"), in_smaps(one, "Rss")) == (3 * HUGE, LARGE)
+        one.close()
+
+
+def test_where_there_are_no_huge_pages_small_ones_do(
+    create: Callable[..., Segment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isopod.ipc.segment._MADV_COLLAPSE", 9999)
+    segment = create(LARGE)
+    assert segment.populate(0, 1) == HUGE
+    assert in_smaps(segment, "Rss") == HUGE
+    assert in_smaps(segment, "ShmemPmdMapped") == 0
+    segment.close()
+
+
+@pytest.mark.parametrize("size", [8192, LARGE])
+def test_the_whole_of_a_segment_is_its_map(create: Callable[..., Segment], size: int) -> None:
+    """Whatever page its mapping begins at: both ends, and nothing of what lies around it."""
+    segment = create(size)
+    other = Segment.attach(os.dup(segment.fileno()))
+    reader = Segment.attach(os.open(f"/proc/self/fd/{segment.fileno()}", os.O_RDONLY))
+    segment.map[0:1], segment.map[size - 1 : size] = b"a", b"z"
+    for one in (segment, other, reader):
+        assert len(one.map) == one.size == size
+        assert (bytes(one.map[0:1]), bytes(one.map[size - 1 : size])) == (b"a", b"z")
+        assert one.address == np.frombuffer(one.map, np.uint8).__array_interface__["data"][0]
+    with pytest.raises(TypeError):
+        reader.map[0:1] = b"b"
+    with pytest.raises(ValueError, match="read-only"):
+        np.ndarray(4, np.uint8, reader.map)[:] = 1
+    for one in (segment, other, reader):
+        one.close()
+
+
+def test_a_large_mapping_goes_with_its_last_array() -> None:
+    def mappings() -> int:
+        return Path("/proc/self/maps").read_text().count("/memfd:isopod-mapped")
+
+    segment = Segment.create(LARGE, "isopod-mapped")
+    array = np.ndarray(100, np.int64, segment.map, 64)
+    segment.close()
+    del segment
+    assert mappings() == 1
+    assert array[::10].sum() == 0
+    del array
+    assert mappings() == 0
 
 
 def test_a_reader_can_read_and_never_write(create: Callable[..., Segment]) -> None:
