@@ -10,11 +10,12 @@ from isopod.ipc.errors import Overloaded
 
 
 class Admission:
-    """Safe for many threads. Without a ``limit`` nothing is counted."""
+    """Safe for many threads. Where it is not ``limited``, nothing is counted."""
 
     def __init__(self, model: str, limit: int | None) -> None:
         self._model = model
         self._limit = limit
+        self.limited = limit is not None
         self._inside = 0
         self._lock = threading.Lock()
 

@@ -41,6 +41,7 @@ class Call:
     # What is so for every call at first stands here, once: to set all of it for each took longer than the rest.
     done = told = late = marked = withdrawn = cancelled = False
     error: BaseException | None = None
+    inputs: Any = None  # a mapping of what is to be sent, until it is placed
     outputs: Any = None
     verdict: Any = None  # looks at the outputs; see ``Interface.verdict``
     wake: threading.Lock | None = None
@@ -70,16 +71,20 @@ class Call:
     def place(self, outbound: Outbound, items: Any, room_by_ns: int) -> None:
         """Copy in what must be copied. Raises ``SpecError``, ``ArenaFull``."""
         self.tensors, self.kept, values = outbound.place_all(items, room_by_ns)
-        self.plain = plain.pack(values) if values else b""
+        if values:
+            self.plain = plain.pack(values)
+        self.inputs = None
         self.placed_ns = time.monotonic_ns()
 
-    def encode(self, spilled: Tensor | None = None) -> None:
-        """Make its record, or that of the block which holds the record. Raises ``SpecError``."""
+    def encode(self, spilled: Tensor | None = None) -> bytes:
+        """Make its record, or that of the block which holds the record, and return it. Raises ``SpecError``."""
         stamps = (self.deadline_ns, self.submitted_ns, 0, 0, 0)
         if spilled is None:
-            self.record = records.encode(records.CALL, self.id, stamps, self.tensors, self.plain)
+            record = records.encode(records.CALL, self.id, stamps, self.tensors, self.plain)
         else:
-            self.record = records.encode(records.CALL, self.id, stamps, [spilled], flags=records.SPILLED)
+            record = records.encode(records.CALL, self.id, stamps, [spilled], flags=records.SPILLED)
+        self.record = record
+        return record
 
     def mark(self, turn_ns: int, heard_ns: int, taken_ns: int) -> list[int]:
         """Its answer is taken in: all moments so far, and room for that in which it is handed over.
@@ -114,7 +119,9 @@ class Call:
 
     def release(self) -> None:
         """Let the inputs go: their memory can be used again."""
-        self.tensors, self.kept, self.plain, self.record = [], [], b"", b""
+        self.tensors, self.kept = (), []
+        self.plain = self.record = b""
+        self.inputs = None
 
     @property
     def may_go_on(self) -> bool:

@@ -259,7 +259,8 @@ class Flight:
                 return
             del self._followers[0]
         self._leader = None
-        self._come_to_rest()
+        if self._unattended or self._deliveries or self.over:
+            self._come_to_rest()
 
     def _come_to_rest(self) -> None:
         """Where nobody leads, tell those whose business it is then. Locked."""

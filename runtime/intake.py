@@ -18,7 +18,7 @@ from isopod.ipc.errors import IsopodError, ProtocolError, SpecError
 from isopod.ipc.lease import expose
 from isopod.ipc.lent import Lent
 from isopod.ipc.record import Record, Tensor
-from isopod.ipc.tensor import is_text
+from isopod.ipc.tensor import TEXT
 from isopod.ipc.transfer import Inbound, in_order
 from isopod.runtime.calls import Call
 from isopod.runtime.control import Control
@@ -100,20 +100,20 @@ class Intake:
         return overrun_error(self._name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
 
     def _outputs(self, call: Call, tensors: tuple[Tensor, ...], values: dict[str, Any]) -> Outputs:
-        # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
+        outputs = Outputs()
+        copies, lent, array_of = self._copies, self._lent, self._inbound.array
         copied = 0
         for item in tensors:
-            if self._copies or is_text(item.dtype):
+            if copies or item.dtype in TEXT:
+                # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
                 copied += item.nbytes
-        if copied > self._memory_limit:
-            raise ProtocolError(f"its outputs claim {copied} bytes, more than its memory_limit of {self._memory_limit}")
-        outputs = Outputs()
-        lent, array_of = self._lent, self._inbound.array
-        for item in tensors:
+                if copied > self._memory_limit:
+                    raise ProtocolError(f"its outputs claim more than its memory_limit of {self._memory_limit} bytes")
             array = array_of(item, call, lent)
-            outputs[item.name] = self._private(array) if self._copies else array
-        arrays = in_order(outputs, len(tensors), values)
-        return outputs if arrays is outputs else Outputs(arrays)
+            outputs[item.name] = self._private(array) if copies else array
+        if values or len(outputs) != len(tensors):
+            return Outputs(in_order(outputs, len(tensors), values))
+        return outputs
 
     def _private(self, array: Any) -> Any:
         """A copy in ordinary memory. A boolean that is neither 0 nor 1 would lead numpy's masks out of their arrays."""

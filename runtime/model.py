@@ -7,11 +7,12 @@ replaced when they have died; arrays that ``empty`` made stay valid through that
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
@@ -22,14 +23,14 @@ from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.runtime.batching import Batch, tasks
 from isopod.runtime.batching.batcher import Batcher
-from isopod.runtime.calls import FOREVER, Call, check_seconds, deadline_after, tell_loop
+from isopod.runtime.calls import FOREVER, Call, check_seconds, tell_loop
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
 from isopod.runtime.flight import Flight
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.outputs import Outputs
-from isopod.runtime.request import ARENA_WAIT, Request
+from isopod.runtime.request import ARENA_WAIT_NS, Request
 from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.second_chances import SecondChances, resend
 from isopod.runtime.session import Gone, Session
@@ -57,6 +58,7 @@ class Model:
         self._finalizer.atexit = False
         self._second_chances = SecondChances(deployment)
         self._batcher = None if batch is None else Batcher(batch, deployment, self._second_chances)
+        self._direct = batch is None and not deployment.admission.limited
 
     # ------------------------------------------------------------------ calling
 
@@ -71,6 +73,8 @@ class Model:
         ``SpecError``, ``ArenaFull``, ``Closed``. Ctrl-C takes the call back if it has not begun, and tells the model.
         """
         request = self._request(inputs, named, timeout)
+        if self._direct:
+            return _result(self._answered(*self._begin(request)))
         with self._deployment.admission:
             call = self._alone(request) if self._batcher is None else self._batcher.answer(request, self._alone)
         return _result(call)
@@ -100,9 +104,8 @@ class Model:
         admission.enter()
         try:
             if batcher is None:
-                admitted = request.admitted(self._deployment.interface)
-                call = admitted.call(deliver, threaded=True)
-                self._second_chances.begin(call, admitted.inputs.items(), request.room_by, future.follow)
+                call = request.call(Call, self._deployment.interface, deliver, threaded=True)
+                self._second_chances.begin(call, call.inputs.items(), request.room_by, future.follow)
             else:
                 batcher.join(
                     request,
@@ -135,49 +138,44 @@ class Model:
         def deliver(_: Call) -> None:
             tell_loop(loop, future)
 
-        call, again, admitted = request.call(deliver, threaded=False), False, request
+        again: Call | None = None
         with self._deployment.admission:
             while True:
                 try:
                     session = self._deployment.running()
                     if session is None:
                         session = await loop.run_in_executor(None, self._deployment.live, request.deadline_ns)
-                    if not again:
-                        admitted = request.admitted(self._deployment.interface)
-                        call.verdict = admitted.verdict
+                    if again is None:
+                        call = request.call(Call, self._deployment.interface, deliver, threaded=False)
+                        send = functools.partial(session.begin, call, call.inputs.items())
+                    else:
+                        call, send = again, functools.partial(session.resend, again)
                 except BaseException:  # goes on to the task, whose traceback keeps the call, and not its memory
-                    call.release()
+                    if again is not None:
+                        again.release()
                     raise
                 try:
-                    await self._sent(loop, session, call, admitted, again)
+                    await self._sent(loop, send, request.room_by)
                     await future
                 except Gone:
                     continue
                 except BaseException:  # goes on to the task: it was cancelled, or its loop ends
                     session.flight.abandon(call)
                     raise
-                del session  # an exception's traceback keeps this frame, and must not keep the worker's memory
-                following = call.next_attempt(self._deployment.staffing.retries)
-                if following is None:
+                del session, send  # an exception's traceback keeps this frame, and must not keep the worker's memory
+                again = call.next_attempt(self._deployment.staffing.retries)
+                if again is None:
                     break
-                call, again, future = following, True, loop.create_future()
+                future = loop.create_future()
         return _result(call)
 
     @staticmethod
-    async def _sent(
-        loop: asyncio.AbstractEventLoop, session: Session, call: Call, request: Request, again: bool
-    ) -> None:
-        """Send it from the loop, or in a thread where that must wait for memory."""
+    async def _sent(loop: asyncio.AbstractEventLoop, send: Callable[[int], None], room_by_ns: int) -> None:
+        """Send a call from the loop, or in a thread where that must wait for memory."""
         try:
-            if again:
-                session.resend(call, 0)
-            else:
-                session.begin(call, request.inputs.items(), 0)
+            send(0)
         except ArenaFull:
-            if again:
-                await loop.run_in_executor(None, session.resend, call, request.room_by)
-            else:
-                await loop.run_in_executor(None, session.begin, call, request.inputs.items(), request.room_by)
+            await loop.run_in_executor(None, send, room_by_ns)
 
     def map(
         self, batches: Iterable[Mapping[str, Any]], *, timeout: float | None = None, ahead: int = 2
@@ -224,7 +222,7 @@ class Model:
         """
         self._deployment.check_open()
         self._deployment.interface.check_name(name)
-        array: np.ndarray[Any, Any] = self._deployment.owner.empty(shape, dtype, name, deadline_after(ARENA_WAIT))
+        array: np.ndarray[Any, Any] = self._deployment.owner.empty(shape, dtype, name, -ARENA_WAIT_NS)
         return array
 
     def _request(self, inputs: Mapping[str, Any] | None, named: dict[str, Any], timeout: float | None) -> Request:
@@ -236,10 +234,9 @@ class Model:
         deployment = self._deployment
         while True:
             session = deployment.running() or deployment.live(request.deadline_ns)
-            admitted = request.admitted(deployment.interface)
-            call = admitted.call(None, threaded=True)
+            call = request.call(Call, deployment.interface, None, threaded=True)
             try:
-                session.begin(call, admitted.inputs.items(), request.room_by)
+                session.begin(call, call.inputs.items(), call.deadline_ns or -ARENA_WAIT_NS)
             except Gone:
                 continue  # it died before this call reached it: the next worker takes it
             return call, session

@@ -1,31 +1,29 @@
-"""What a caller asked for: inputs and a deadline, checked. Where it is sent may change if a worker dies."""
+"""What a caller asked for: inputs and a deadline. Of one request several calls may be made: a worker may die of one."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime.calls import Call, check_seconds, deadline_after
 from isopod.runtime.interface import Interface
 from isopod.runtime.observe import recording
-from isopod.runtime.problems.outcome import Verdict
 
-ARENA_WAIT = 5.0  # seconds to wait for memory when the call has no deadline
-_ARENA_WAIT_NS = int(ARENA_WAIT * 1e9)
+ARENA_WAIT_NS = 5_000_000_000  # to wait for memory when the call has no deadline
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long
+_Call = TypeVar("_Call", bound=Call)
 
 
 class Request(NamedTuple):
-    """``verdict`` looks at the outputs, where a problem says how they are to be; ``asked_ns`` is when it was asked."""
+    """``asked_ns`` is when it was asked; ``deadline_ns`` is 0 for none."""
 
     inputs: Mapping[str, Any]
     timeout: float | None
     deadline_ns: int
-    verdict: Verdict | None = None
-    asked_ns: int = 0
+    asked_ns: int
 
     @classmethod
     def of(
@@ -43,27 +41,23 @@ class Request(NamedTuple):
             timeout = usual
         else:
             check_seconds(timeout, "timeout")
-        return _new(cls, (inputs, timeout, 0 if timeout is None else deadline_after(timeout), None, asked_ns))
-
-    def admitted(self, interface: Interface) -> Request:
-        """The same with what is to be sent: checked, completed by defaults, cast. Raises ``SpecError``."""
-        given, timeout, deadline_ns, _, asked_ns = self
-        inputs = interface.admit(given)
-        verdict = interface.verdict(inputs)
-        if inputs is given and verdict is None:
-            return self
-        return Request(inputs, timeout, deadline_ns, verdict, asked_ns)
+        return _new(cls, (inputs, timeout, 0 if timeout is None else deadline_after(timeout), asked_ns))
 
     @property
     def room_by(self) -> int:
         """Until when to wait for shared memory, as ``Arena.allocate`` takes it."""
-        return self.deadline_ns or -_ARENA_WAIT_NS
+        return self.deadline_ns or -ARENA_WAIT_NS
 
-    def call(self, deliver: Any, *, threaded: bool) -> Call:
-        call = Call(self.deadline_ns, self.timeout, deliver, threaded)
-        call.asked_ns = self.asked_ns
+    def call(
+        self, kind: type[_Call], interface: Interface, deliver: Callable[[Call], None] | None, *, threaded: bool
+    ) -> _Call:
+        """A call with what is to be sent: checked, completed by defaults, cast. Raises ``SpecError``."""
+        inputs, timeout, deadline_ns, asked_ns = self
+        call = kind(deadline_ns, timeout, deliver, threaded)
+        call.asked_ns = asked_ns
+        call.inputs = inputs = interface.admit(inputs)
+        if interface.judges:
+            call.verdict = interface.verdict(inputs)
         if recording.active is not None:
             call.thread = threading.get_native_id()  # an ident is another thread's as soon as this one has ended
-        if self.verdict is not None:
-            call.verdict = self.verdict
         return call

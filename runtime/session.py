@@ -184,7 +184,8 @@ class Session:
         """Copy in what must be copied, and send. Raises ``SpecError``, ``ArenaFull``; ``Gone`` when it is dead."""
         try:
             call.place(self._outbound, items, arena_deadline_ns)
-            self._encode(call, arena_deadline_ns)
+            if len(call.encode()) > self._mail.payload:
+                self._spill(call, arena_deadline_ns)
         except ProtocolError as error:
             raise self._cut_off(error) from None
         except Exception:  # goes on to the caller, whose traceback keeps the call, and must not keep its memory
@@ -197,17 +198,17 @@ class Session:
         try:
             del call.kept[len(call.tensors) :]  # a record that was spilled
             call.tensors, call.kept = self._outbound.place_again(call.tensors, call.kept, arena_deadline_ns)
-            self._encode(call, arena_deadline_ns)
+            if len(call.encode()) > self._mail.payload:
+                self._spill(call, arena_deadline_ns)
         except ProtocolError as error:
             raise self._cut_off(error) from None
         self._post(call)
 
-    def _encode(self, call: Call, arena_deadline_ns: int) -> None:
-        call.encode()
-        if len(call.record) > self._mail.payload:
-            item, array = self._outbound.spill(call.record, arena_deadline_ns)
-            call.kept.append(array)
-            call.encode(item)
+    def _spill(self, call: Call, arena_deadline_ns: int) -> None:
+        """Put its record, which is too long for a slot, into a block."""
+        item, array = self._outbound.spill(call.record, arena_deadline_ns)
+        call.kept.append(array)
+        call.encode(item)
 
     def _cut_off(self, error: ProtocolError) -> Gone:
         """A segment could not be handed over: the worker is dead, or about to be."""
@@ -329,10 +330,10 @@ class Session:
         self.answered += 1
         if self.answered == self._wears_out_at:
             self._listener.on_worn(self)
-        self.answered_ns = time.monotonic_ns()
-        marks = call.mark(self._turn_ns, heard_ns, self.answered_ns)
-        self._turn_ns = call.stamps[3]
-        self._counters.count(marks, call.stamps[4], error is not None, call.shared)
+        self.answered_ns = taken_ns = time.monotonic_ns()
+        marks = call.mark(self._turn_ns, heard_ns, taken_ns)
+        _, _, _, self._turn_ns, copied = call.stamps
+        self._counters.count(marks, copied, error is not None, call.shared)
         if recording.active is not None:
             recording.active.answered(self, call, error)
 

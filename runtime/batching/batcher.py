@@ -101,9 +101,8 @@ class Batcher:
 
     def _member(self, request: Request, told: Callable[[Call], None] | None, *, threaded: bool) -> Member:
         interface = self._deployment.interface
-        admitted = request.admitted(interface)
-        member = Member(admitted, told, threaded)
-        rows = None if interface.axis is None else interface.axis.rows(admitted.inputs)
+        member = request.call(Member, interface, told, threaded=threaded)
+        rows = None if interface.axis is None else interface.axis.rows(member.inputs)
         if rows is not None and rows.size <= self._batch.max_size:
             member.rows = rows
         return member

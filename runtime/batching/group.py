@@ -16,9 +16,7 @@ import numpy as np
 from isopod.runtime.batching.rows import Array, Rows
 from isopod.runtime.calls import Call
 from isopod.runtime.futures import Place
-from isopod.runtime.observe import recording
 from isopod.runtime.outputs import Outputs
-from isopod.runtime.request import Request
 
 GATHERING, SEALED, SENT = "gathering", "sealed", "sent"
 
@@ -35,13 +33,11 @@ class Member(Call):
     start = 0  # its first row in the group
     sent: tuple[Call, Place] | None = None
 
-    def __init__(self, request: Request, deliver: Callable[[Call], None] | None, threaded: bool) -> None:
-        super().__init__(request.deadline_ns, request.timeout, deliver, threaded)
-        self.inputs: Mapping[str, Any] = request.inputs
-        self.verdict, self.asked_ns = request.verdict, request.asked_ns
-        if recording.active is not None:
-            self.thread = threading.get_native_id()
-        self.group: Group | None = None
+    inputs: Mapping[str, Any]  # to the end: it may be run again by itself
+    group: Group | None = None
+
+    def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
+        super().__init__(deadline_ns, timeout, deliver, threaded)
         if deliver is None:
             self.wake = threading.Lock()
             self.wake.acquire()
