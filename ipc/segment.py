@@ -26,6 +26,7 @@ import fcntl
 import mmap
 import os
 import threading
+import time
 from typing import Any
 
 from isopod.ipc.errors import ProtocolError, SandboxUnavailable
@@ -39,6 +40,9 @@ _MADV_POPULATE_WRITE, _MADV_COLLAPSE = 23, 25
 _MAP_FIXED = 0x10
 
 HUGE = 2 << 20  # bytes of a huge page where a small one has 4096; with others we do not ask for them
+# Where memory is in pieces, the kernel moves others' pages until 2 MB are free in a row. For longer than it takes to
+# provide small ones, several times over, that is not worth it.
+_PATIENCE_NS = 5_000_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
@@ -175,19 +179,25 @@ class Segment:
         grain = HUGE if self._huge else mmap.PAGESIZE
         start, end = start // grain * grain, min(-(-end // grain) * grain, self.size)
         whole = end // HUGE * HUGE
-        if self._huge and whole > start and self._collapse(start, whole):
-            start = whole
+        if self._huge:
+            start = self._collapse(start, whole)
         if start < end:
             # Kernels before 5.14 do not know the advice (EINVAL); pages then come as they are touched. By ctypes,
             # because the mapping's own method lets no other thread run meanwhile.
             _libc.madvise(self.address + start, end - start, _MADV_POPULATE_WRITE)
         return end
 
-    def _collapse(self, start: int, end: int) -> bool:
-        """Have huge pages from ``start`` to ``end``, multiples of their size; whether all of them are there."""
-        for page in range(start, end, HUGE):  # where not a single small one is there yet, it is refused
-            _libc.madvise(self.address + page, mmap.PAGESIZE, _MADV_POPULATE_WRITE)
-        return bool(_libc.madvise(self.address + start, end - start, _MADV_COLLAPSE) == 0)
+    def _collapse(self, start: int, end: int) -> int:
+        """Have huge pages from ``start`` to ``end``, multiples of their size; up to where they are there."""
+        for place in range(start, end, HUGE):
+            address, began = self.address + place, time.monotonic_ns()
+            _libc.madvise(address, mmap.PAGESIZE, _MADV_POPULATE_WRITE)  # where none is there yet, it is refused
+            if _libc.madvise(address, HUGE, _MADV_COLLAPSE) != 0:
+                return place
+            if time.monotonic_ns() - began > _PATIENCE_NS:
+                self._huge = False
+                return place + HUGE
+        return end
 
     def close(self) -> None:
         """Give the descriptor back. The memory stays mapped until the last array that uses it is gone."""
