@@ -195,7 +195,13 @@ class Flight:
     def wait(self, call: Call) -> None:
         """Until the call is settled. Whatever is raised meanwhile (Ctrl-C) abandons it."""
         try:
-            if self._lead_or_follow(call):
+            with self.lock:
+                leads = self._leader is None
+                if leads:
+                    self._leader = call
+                elif not call.done:
+                    self._line_up(call)
+            if leads:
                 self._lead_for(call)
             else:
                 self._follow(call)
@@ -203,16 +209,11 @@ class Flight:
             self.abandon(call)
             raise
 
-    def _lead_or_follow(self, call: Call) -> bool:
-        with self.lock:
-            if self._leader is None:
-                self._leader = call
-                return True
-            if not call.done:
-                call.wake = threading.Lock()
-                call.wake.acquire()
-                self._followers.append(call)
-            return False
+    def _line_up(self, call: Call) -> None:
+        """Behind the leader. Locked."""
+        call.wake = threading.Lock()
+        call.wake.acquire()
+        self._followers.append(call)
 
     def _lead_for(self, call: Call) -> None:
         try:

@@ -65,8 +65,8 @@ def test_at_any_line_of_handing_the_lead_over() -> None:
         number += 1
         flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
         first, second = (Call(0, None, None, threaded=True) for _ in range(2))
-        for one in (first, second):
-            flight._lead_or_follow(one)
+        flight._leader = first
+        flight._line_up(second)
         assert second.wake is not None
         assert second.wake.locked()
         interrupt = Interrupt(number)
