@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from batch_calls import Gate
 
 import isopod
 
@@ -26,3 +27,9 @@ def swiss(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
         model(do="large", x=8 << 20)
         model.submit(do="pid").result()
         yield model
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Callable[[isopod.Model], Gate]:
+    numbers = iter(range(100))
+    return lambda model: Gate(model, tmp_path / f"gate-{next(numbers)}")
