@@ -254,7 +254,9 @@ class Spin:
             waited_ns = most
         else:
             self._was_long = False
-        averages[mode] += (waited_ns - averages[mode]) / 8
+        # For the same reason none counts for much more than those before: the machine was busy, or a pause was short.
+        average = averages[mode]
+        averages[mode] += (min(waited_ns, max(4 * average, self.budget_ns / 4)) - average) / 8
         turn = self._count = (self._count + 1) & 127
         if turn >= 124:
             self.spins = not self._best

@@ -264,6 +264,18 @@ def test_a_pause_between_bursts_is_no_reason_not_to_spin_in_them() -> None:
         assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == pytest.approx(before, abs=0.05)
 
 
+def test_a_wait_that_was_held_up_once_teaches_little() -> None:
+    """The first one after a pause that is not long enough to tell, or one in which the machine was busy."""
+    spin = Spin(60_000)
+    if not spin.budget_ns:
+        pytest.skip("there is one processor")
+    for _ in range(20):
+        assert settled_on(spin, parked_ns=30_000, spun_ns=5_000) > 0.9
+        assert spin.spins
+        spin.learn(200_000)
+        assert spin.spins
+
+
 def test_without_a_budget_there_is_no_spinning() -> None:
     spin = Spin(0)
     assert not spin.spins
