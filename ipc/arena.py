@@ -108,7 +108,7 @@ class Arena:
         self._reclaim = reclaim
         self.drop_spares: Callable[[], None] = _nothing
         self._lock = threading.RLock()  # the collector may find a model to be garbage, and close, in mid-allocate
-        self._closed = False
+        self.closed = False
         # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
         self._freed: queue.SimpleQueue[Block] = queue.SimpleQueue()
         # Let go when a block is freed: whoever waits for one takes it. The queue's own ``get(timeout)`` would not do:
@@ -135,10 +135,6 @@ class Arena:
             self._collect()
             return sum(block.size for block in self.live.values() if not block.spare)
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
     def allocate(self, nbytes: int, label: str, deadline_ns: int = 0) -> Block:
         """A block of at least ``nbytes`` bytes. Waits until ``deadline_ns`` where the arena is at its limit.
 
@@ -148,7 +144,7 @@ class Arena:
         size = _size_class(nbytes)
         while True:
             with self._lock:
-                if self._closed:
+                if self.closed:
                     raise Closed(f"{self._name} is closed; load it again")
                 block = self._take(size)
                 if block is not None:
@@ -166,7 +162,7 @@ class Arena:
     def close(self) -> None:
         """Let all segments go; arrays that live keep their memory. Nothing can be allocated in them any more."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self._grow, self._reclaim = _no_growth, None  # whoever made us is let go, and is no garbage in a cycle
             homes, self.segments, self._retired = [*self.segments, *self._retired], [], []
             drop_spares, self.drop_spares = self.drop_spares, _nothing
@@ -184,7 +180,7 @@ class Arena:
             reclaim()
 
     def free(self, block: Block) -> None:
-        if self._closed:  # a block in the queue would hold its segment for as long as somebody holds the arena
+        if self.closed:  # a block in the queue would hold its segment for as long as somebody holds the arena
             self.live.pop(id(block), None)
             return
         self._freed.put(block)
@@ -253,7 +249,7 @@ class Arena:
         if not self._lock.acquire(False):
             return []
         try:
-            if self._closed:
+            if self.closed:
                 return []
             if self._reclaim is not None:
                 self._reclaim()

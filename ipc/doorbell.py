@@ -96,7 +96,7 @@ class _Mapped:
     __slots__ = ("_post", "_try_wait", "_until", "_until_ns", "_wait")
 
     def __init__(self, library: ctypes.CDLL, address: int) -> None:
-        semaphore = ctypes.c_void_p(address)
+        semaphore = ctypes.byref(ctypes.c_char.from_address(address))  # what ctypes passes on as it is
         # Neither of these two ever blocks, so the interpreter's lock is kept: that takes half as long.
         quick = ctypes.PyDLL(None)
         self._post = functools.partial(quick.sem_post, semaphore)

@@ -26,19 +26,35 @@ Array = Any  # np.ndarray[Any, Any], which the numpy of Python 3.7 cannot spell
 class Lease(weakref.ref):  # type: ignore[type-arg]
     """One root array over one block. ``token`` is what its owner needs to take the block back.
 
-    ``private`` is the shape and the dtype of an array that nobody but us has seen, so that it may serve again as it is
-    once we have no use for it; None of any other.
+    ``private`` is where an array goes that nobody but us has seen, so that it may serve again as it is once we have no
+    use for it; None of any other. ``sent`` is how it was described to the other side the last time,
+    for whoever did that.
     """
 
-    __slots__ = ("owner", "place", "private", "root_id", "size", "token")
+    __slots__ = ("holding", "private", "root_id", "segment", "sent")
 
-    place: Place  # of the root
-    size: int  # bytes of the block
-    owner: Any  # has ended(lease)
-    token: Any
-    root_id: int
+    segment: Segment
+    holding: Holding
     private: Any
+    sent: Any
+    root_id: int
 
+    @property
+    def owner(self) -> Any:
+        return self.holding[0]
+
+    @property
+    def token(self) -> Any:
+        return self.holding[1]
+
+    @property
+    def place(self) -> Place:
+        return self.segment, self.holding[2], self.holding[4]
+
+
+# A root, its block, and whose it is: (the owner, who has ``ended(lease)``; the token; where the block begins in its
+# segment; its bytes; where the root begins). One value, because the same ones come again and again.
+Holding = Tuple[Any, Any, int, int, int]
 
 # Where an array's bytes lie in shared memory: (segment, where the block begins in it, where the array begins in it). A
 # plain tuple: a named one takes as long to make as the rest of ``locate``.
@@ -48,35 +64,26 @@ Place = Tuple[Segment, int, int]
 roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
 
 
-def adopt(
-    segment: Segment,
-    start: int,
-    size: int,
-    at: int,
-    shape: Any,
-    dtype: Any,
-    owner: Any,
-    token: Any,
-    private: Any = None,
-) -> Array:
-    """A root array at ``at``, in the block of ``size`` bytes at ``start``; ``owner.ended(lease)`` hears of its end."""
-    root = np.ndarray(shape, dtype, segment.map, at)
+def adopt(segment: Segment, holding: Holding, shape: Any, dtype: Any, private: Any = None) -> Array:
+    """A root array in a block of the segment. The block's owner hears of its end."""
+    root = np.ndarray(shape, dtype, segment.map, holding[4])
     lease = Lease(root, _ended)
-    lease.place = (segment, start, at)
-    lease.size = size
-    lease.owner = owner
-    lease.token = token
+    lease.segment = segment
+    lease.holding = holding
     lease.private = private
+    lease.sent = None
     lease.root_id = root_id = id(root)
     roots[root_id] = lease
     return root
 
 
 def _ended(lease: Any) -> None:
-    root_id = getattr(lease, "root_id", None)
-    if root_id is not None:  # else Ctrl-C came in the middle of ``adopt``, and its block is lost
-        roots.pop(root_id, None)
-        lease.owner.ended(lease)
+    try:
+        root_id = lease.root_id
+    except AttributeError:  # Ctrl-C came in the middle of ``adopt``, and its block is lost
+        return
+    roots.pop(root_id, None)
+    lease.holding[0].ended(lease)
 
 
 def expose(array: Array) -> None:
@@ -102,8 +109,8 @@ def lease_of(array: Array) -> Lease | None:
     # Through another library (torch.from_numpy(x).numpy()) the chain of bases is broken; addresses are not.
     address = address_of(array)
     for lease in list(roots.values()):
-        segment, start, _ = lease.place
-        if 0 <= address - segment.address - start < lease.size:
+        _, _, start, size, _ = lease.holding
+        if 0 <= address - lease.segment.address - start < size:
             return lease
     return None
 

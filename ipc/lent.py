@@ -9,7 +9,7 @@ cannot give the memory to anybody else.
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence, Tuple
 
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.lease import Lease, expose
@@ -17,7 +17,7 @@ from isopod.ipc.record import Tensor
 from isopod.ipc.ring import ReturnWriter
 
 _AT_ONCE = 32  # returns that may wait for the next record
-_new = tuple.__new__  # a named tuple's own constructor takes twice as long
+_Single = Tuple[Tensor, Any]  # what was sent, and the array that keeps it alive
 
 
 class Loan(NamedTuple):
@@ -29,24 +29,19 @@ class Loan(NamedTuple):
 
 
 class _Block:
-    """All loans of one block. Which of them comes back is never told, so all ranges stay until the last one has."""
+    """All loans of one block, once there is more than one. Which of them comes back is never told, so all ranges stay
+    until the last one has.
+    """
 
-    __slots__ = ("count", "first", "loans")
+    __slots__ = ("count", "loans")
 
-    def __init__(self, first: Loan) -> None:
+    def __init__(self, first: _Single) -> None:
         self.count = 1
-        self.first = first
-        self.loans: dict[tuple[int, int], Loan] | None = None  # by range, once there is more than one
+        self.loans: dict[tuple[int, int], _Single] = {first[0][5:]: first}  # by range
 
-    def add(self, loan: Loan) -> None:
-        if self.loans is None:
-            self.loans = {(self.first.offset, self.first.nbytes): self.first}
-        self.loans[loan.offset, loan.nbytes] = loan
+    def add(self, loan: _Single) -> None:
+        self.loans[loan[0][5:]] = loan
         self.count += 1
-
-    def ranges(self) -> list[Loan]:
-        loans = self.loans
-        return [self.first] if loans is None else list(loans.values())
 
 
 class Lent:
@@ -65,13 +60,11 @@ class Lent:
         self.early: dict[tuple[int, int], int] = {}
         self._in_flight = in_flight
         self._spent = spent
-        self._loans: dict[tuple[int, int], _Block] = {}
+        self._loans: dict[tuple[int, int], _Single | _Block] = {}  # nearly every block is lent once
         self._lock = threading.Lock()
 
     def add(self, tensor: Tensor, array: Any) -> None:
-        _, _, _, segment, number, offset, nbytes = tensor
-        key = (segment, number)
-        loan = _new(Loan, (array, offset, nbytes))
+        key, loan = (tensor.segment, tensor.block), (tensor, array)
         with self._lock:
             if self.early:
                 early = self.early.pop(key, 0)
@@ -79,36 +72,54 @@ class Lent:
                     self.early[key] = early - 1
                 if early:
                     return
-            block = self._loans.get(key)
-            if block is None:
-                self._loans[key] = _Block(loan)
-            else:
+            block = self._loans.setdefault(key, loan)
+            if block is not loan:
+                if isinstance(block, tuple):
+                    block = self._loans[key] = _Block(block)
                 block.add(loan)
 
     def release(self, key: tuple[int, int]) -> None:
         """One loan came back. Raises ``ProtocolError`` for a block that the other side does not have."""
+        self.take_back(iter((key, None)).__next__)
+
+    def take_back(self, returned: Callable[[], tuple[int, int] | None]) -> None:
+        """One loan came back of each block that ``returned`` tells, up to None. One thread at a time asks it.
+
+        Raises ``ProtocolError`` for a block that the other side does not have.
+        """
+        back = []  # what dies with it dies outside of the lock
         with self._lock:
-            block = self._loans.get(key)
-            if block is not None:
-                block.count -= 1
-                if block.count:
-                    return
+            while True:
+                key = returned()
+                if key is None:
+                    break
+                block = self._loans.get(key)
+                if isinstance(block, tuple):
+                    back.append(block[1])
+                    del self._loans[key]
+                else:
+                    self._release_one_of(key, block)
+        if back and self._spent is not None:
+            self._spent(back)
+
+    def _release_one_of(self, key: tuple[int, int], block: _Block | None) -> None:
+        """Of a block that was lent several times, or of one that was not lent yet. Locked."""
+        if block is not None:
+            block.count -= 1
+            if not block.count:
                 del self._loans[key]
-            else:
-                early = self.early.get(key, 0)
-                if self._in_flight is None or early >= self._in_flight(key):
-                    raise ProtocolError(f"block {key[1]} of segment {key[0]} was returned, but it was not lent")
-                self.early[key] = early + 1
-                return
-        if self._spent is not None and block.loans is None:  # what dies with the block dies outside of the lock
-            self._spent((block.first.array,))
+            return
+        early = self.early.get(key, 0)
+        if self._in_flight is None or early >= self._in_flight(key):
+            raise ProtocolError(f"block {key[1]} of segment {key[0]} was returned, but it was not lent")
+        self.early[key] = early + 1
 
     def find(self, tensor: Tensor) -> Loan | None:
         """The loan that a tensor sent back to us lies in. It will be seen by whoever asks."""
-        block = self._loans.get((tensor.segment, tensor.block))
-        for loan in block.ranges() if block is not None else ():
+        for item, array in _loans_of(self._loans.get(tensor[3:5])):
+            loan = Loan(array, item.offset, item.nbytes)
             if contains(loan, tensor):
-                expose(loan.array)
+                expose(array)
                 return loan
         return None
 
@@ -118,11 +129,17 @@ class Lent:
         self._in_flight = None
 
     def __len__(self) -> int:
-        return sum(block.count for block in list(self._loans.values()))
+        return sum(block.count if isinstance(block, _Block) else 1 for block in list(self._loans.values()))
 
     @property
     def nbytes(self) -> int:
-        return sum(loan.nbytes for block in list(self._loans.values()) for loan in block.ranges())
+        return sum(item.nbytes for block in list(self._loans.values()) for item, _ in _loans_of(block))
+
+
+def _loans_of(block: _Single | _Block | None) -> list[_Single]:
+    if block is None:
+        return []
+    return [block] if isinstance(block, tuple) else list(block.loans.values())
 
 
 def contains(loan: Loan, tensor: Tensor) -> bool:
@@ -133,7 +150,7 @@ class Borrowed:
     """The owner of leases over the other side's blocks: returns each when its last view dies.
 
     In the child (``by_answer``) the inputs of the running call are *open*: they go back with its answer and need no
-    entry. Whoever takes a lease out of ``open``, the callback or the answer, decides, and a dict lets only one of
+    entry. Whoever takes a root's id out of ``open``, the callback or the answer, decides, and a dict lets only one of
     them.
     """
 
@@ -141,15 +158,15 @@ class Borrowed:
         self.by_answer = by_answer
         self.eager = False
         self.forked = False  # in a copy of this process the blocks are the original's to give back
-        self.open: dict[int, tuple[Lease, int]] = {}  # by id of the lease: the lease, and its tensor's number
+        self.open: dict[int, Tensor] = {}  # by id of the root: what the call said of it
         self._writer = writer
         self._waiting = writer.waiting
         self._lock = threading.Lock()
 
     def ended(self, lease: Lease) -> None:
         """A root died. Runs at any moment, in any thread, so it waits for nothing."""
-        if not self.by_answer or self.open.pop(id(lease), None) is None:
-            self.give_back(lease.token)
+        if self.open.pop(lease.root_id, None) is None:
+            self.give_back(lease.holding[1])
 
     def consumed(self, key: tuple[int, int]) -> None:
         """A tensor was copied out at once, and no array was made of its block."""
@@ -173,13 +190,12 @@ class Borrowed:
             finally:
                 self._lock.release()
 
-    def still_held(self) -> list[int]:
-        """End the call: the numbers of the inputs that the model kept. Their leases now return through the ring."""
-        held: list[int] = []
+    def still_held(self) -> list[Tensor]:
+        """End the call: those of its inputs that the model kept. Their leases now return through the ring."""
+        held: list[Tensor] = []
         while self.open:
             try:
-                _, (_, number) = self.open.popitem()
+                held.append(self.open.popitem()[1])
             except KeyError:  # the last one died just now
                 break
-            held.append(number)
         return held

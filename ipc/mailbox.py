@@ -52,15 +52,16 @@ class Receiver:
             if not rung:
                 # Where the record was seen but its ring was not, that comes at once: it is its writer's next step.
                 until = start + (_LATE_RING if seen or reader.ready() else self._look_up)
-                if not bell.wait(until if not deadline_ns or until < deadline_ns else deadline_ns):
-                    return self._read() if reader.ready() else None
-            spin.learn(time.monotonic_ns() - start)
-        return self._read()
-
-    def _read(self) -> bytes | None:
-        """What a ring promised."""
-        data = self._reader.read()
-        self.empty_rings = 0 if data is not None else self.empty_rings + 1
+                rung = bell.wait(until if not deadline_ns or until < deadline_ns else deadline_ns)
+                if not (rung or reader.ready()):
+                    return None
+            if spin.budget_ns:
+                spin.learn(time.monotonic_ns() - start)
+        data = reader.read()
+        if data is None:
+            self.empty_rings += 1
+        else:
+            self.empty_rings = 0
         return data
 
     def drain(self) -> bytes | None:

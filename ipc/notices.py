@@ -47,10 +47,11 @@ class Progress:
         """How many records of the other side it has begun to work on: what lies behind them never reached a model."""
         return self._words[0]
 
-    @begun.setter
-    def begun(self, count: int) -> None:
-        self._words[0] = count
+    def begin(self, record: int, call: int, marks: Cancellations) -> bool:
+        """The worker begins on ``call``, the ring's ``record``-th; False where it must not run it after all."""
+        self._words[0] = record + 1
         _new_lock().acquire()  # SYNC POINT begun: a barrier, as below, before its mark is looked for
+        return not (marks.holds(record, call) and marks.refuses(record, call))
 
     @property
     def attentive(self) -> int:
@@ -90,7 +91,7 @@ class Cancellations:
         return self._words[record % self._slots] & _CALL == call
 
     def refuses(self, record: int, call: int) -> bool:
-        """For the worker, once it has written that it has begun: whether it must not run the call after all.
+        """For the worker, once it has written that it has begun: whether it must not run the call.
 
         Waits for the word of the other side, which is at it right now, but not for ever: Ctrl-C may have kept it.
         """

@@ -22,7 +22,8 @@ with Python integers, and ``ProtocolError`` is the only thing that comes out.
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple, Sequence, Tuple
+import types
+from typing import Any, Dict, NamedTuple, Sequence, Tuple
 
 from isopod.ipc import layout, plain
 from isopod.ipc.errors import ProtocolError, SpecError
@@ -37,6 +38,7 @@ _HEADER_SIZE = _HEADER.size
 _TENSOR = struct.Struct("<BBHHxxQQQ")
 _DIMS = [struct.Struct(f"<{rank}q") for rank in range(layout.MAX_RANK + 1)]
 _MAX_CACHED_NAMES = 4096
+_NOTHING: Any = types.MappingProxyType({})  # the plain part of most records
 
 # Tensors of the same form in the same blocks come again and again, so the latest are kept as they stand on the wire.
 _MAX_KEPT, _MAX_KEPT_BYTES = 256, 8192
@@ -72,6 +74,9 @@ class Record(NamedTuple):
     tensors: Tuple[Tensor, ...]
     plain: dict[str, Any]
     spilled: bool = False
+
+
+Fields = Tuple[int, int, Stamps, Tuple[Tensor, ...], Dict[str, Any], bool]  # of a ``Record``
 
 
 def encode(
@@ -120,25 +125,29 @@ def _encode_tensors(tensors: tuple[Tensor, ...]) -> bytes:
 
 def decode(data: bytes) -> Record:
     """The record in ``data``, a private copy. Raises ``ProtocolError`` for anything that is not one."""
-    if len(data) < _HEADER_SIZE:
-        raise ProtocolError(f"a record of {len(data)} bytes is too short")
-    numbers = _FORM.unpack_from(data)
-    form, count, tail, call = numbers[:4]
-    stamps = numbers[4:]
-    known = _FORMS.get(form)
-    if known is None or tail > layout.MAX_PLAIN:
-        raise ProtocolError(f"a record has the impossible header {_HEADER.unpack_from(data)[:4]}")
+    return _new(Record, fields_of(data))
+
+
+def fields_of(data: bytes) -> Fields:
+    """What ``decode`` does, as a plain tuple: it takes half as long, for who takes it apart at once."""
+    try:
+        form, count, tail, call, a, b, c, d, e = _FORM.unpack_from(data)
+        kind, spilled = _FORMS[form]
+    except struct.error:
+        raise ProtocolError(f"a record of {len(data)} bytes is too short") from None
+    except KeyError:
+        raise ProtocolError(f"a record has the impossible header {_HEADER.unpack_from(data)[:4]}") from None
     end = len(data) - tail
-    if end < _HEADER_SIZE:
-        raise ProtocolError(f"a record of {len(data)} bytes claims {tail} plain ones")
+    if tail and (end < _HEADER_SIZE or tail > layout.MAX_PLAIN):
+        raise ProtocolError(f"a record of {len(data)} bytes has the impossible header of {tail} plain ones")
     described = data[_HEADER_SIZE:end]
     tensors = _decoded_tensors.get(described)
     if tensors is None or len(tensors) != count:
         tensors = _decode_tensors(described, count)
-    extra = plain.unpack(data[end:]) if tail else {}
-    if type(extra) is not dict:
+    extra = plain.unpack(data[end:]) if tail else _NOTHING
+    if tail and type(extra) is not dict:
         raise ProtocolError("the plain part of a record is not a dict")
-    return _new(Record, (known[0], call, stamps, tensors, extra, known[1]))
+    return kind, call, (a, b, c, d, e), tensors, extra, spilled
 
 
 def _decode_tensors(data: bytes, count: int) -> tuple[Tensor, ...]:

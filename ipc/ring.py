@@ -38,12 +38,12 @@ def read_control(segment: Segment) -> Layout:
 class RecordWriter:
     """The producing end of a record ring. The caller holds a lock and a credit."""
 
-    __slots__ = ("_map", "_next", "_starts", "_words")
+    __slots__ = ("_count", "_map", "_next", "_slots", "_words")
 
     def __init__(self, segment: Segment, shape: Layout) -> None:
         self._map = segment.map
-        self._words = memoryview(segment.map)[: shape.size].cast("Q")
-        self._starts = _starts(shape)
+        self._words = _words(segment, 0, shape.size)
+        self._slots, self._count = _slots(shape), shape.slots
         self._next = 0
 
     def write(self, record: bytes, stamped: int = -1) -> int:
@@ -52,31 +52,30 @@ class RecordWriter:
         ``stamped`` is the word of the record, if any, that takes the moment at which it is published.
         """
         number, words = self._next, self._words
-        start = self._starts[number % len(self._starts)]
-        size = len(record)
-        self._map[start + 16 : start + 16 + size] = record
+        slot = self._slots[number % self._count]
+        start, size = slot * 8 + 16, len(record)
+        self._map[start : start + size] = record
         if stamped >= 0:
-            words[start // 8 + 2 + stamped] = time.monotonic_ns()
+            words[slot + 2 + stamped] = time.monotonic_ns()
         # SYNC POINT record: length and payload before the sequence number; x86 keeps the order of stores, and
         # everywhere else the doorbell, through which every record is consumed, does.
-        words[start // 8 + 1] = size
-        self._next = number + 1
-        words[start // 8] = number + 1
+        words[slot + 1] = size
+        self._next = words[slot] = number + 1
         return number
 
 
 class RecordReader:
     """The consuming end of a record ring. ``taken`` is how many records were read."""
 
-    __slots__ = ("_map", "_payload", "_starts", "_words", "taken", "word")
+    __slots__ = ("_count", "_map", "_payload", "_slots", "_words", "taken", "word")
 
     def __init__(self, segment: Segment, shape: Layout) -> None:
         self._map = segment.map
-        self._words = memoryview(segment.map)[: shape.size].cast("Q")
-        self._starts = _starts(shape)
+        self._words = _words(segment, 0, shape.size)
+        self._slots, self._count = _slots(shape), shape.slots
         self._payload = shape.payload
         self.taken = 0
-        self.word = layout.SLOTS_OFFSET // 8
+        self.word = self._slots[0]
 
     def ready(self) -> bool:
         """Whether the next record seems to be there: a hint, to spin on."""
@@ -105,71 +104,76 @@ class RecordReader:
         start = word * 8 + 16
         record: bytes = self._map[start : start + size]
         self.taken = wanted
-        self.word = self._starts[wanted % len(self._starts)] // 8
+        self.word = self._slots[wanted % self._count]
         return record
 
 
-def _starts(shape: Layout) -> list[int]:
-    """Where each slot begins."""
-    return [layout.SLOTS_OFFSET + slot * shape.slot_size for slot in range(shape.slots)]
+def _words(segment: Segment, start: int, end: int) -> memoryview:
+    """Part of a control segment as words, which are read and written whole."""
+    return memoryview(segment.map)[start:end].cast("Q")
+
+
+def _slots(shape: Layout) -> list[int]:
+    """Where each slot begins, in words."""
+    return [(layout.SLOTS_OFFSET + slot * shape.slot_size) // 8 for slot in range(shape.slots)]
 
 
 class ReturnWriter:
-    """Gives borrowed blocks back. ``put`` may be called at any moment, even by the garbage collector.
+    """Gives borrowed blocks back. An entry may come to ``waiting`` at any moment, even from the garbage collector.
 
-    An entry is one word that carries the number of its pass through the ring, so a reader knows it by itself as new.
+    In the ring it is one word that carries the number of its pass through it, so a reader knows it by itself as new.
+    Its place follows from how many there were: one number is all that changes, whatever line Ctrl-C hits.
     """
 
-    __slots__ = ("_base", "_cursor", "_returns", "_words", "_written", "waiting")
+    __slots__ = ("_cursor", "_returns", "_words", "_written", "waiting")
 
     def __init__(self, own: Segment, own_shape: Layout, other: Segment) -> None:
-        self._words = memoryview(own.map)[: own_shape.size].cast("Q")
-        self._base = own_shape.returns_offset // 8
+        self._words = _words(own, own_shape.returns_offset, own_shape.cancellations_offset)
         self._returns = own_shape.returns
-        self._cursor = memoryview(other.map)[layout.CURSOR_OFFSET : layout.CURSOR_OFFSET + 8].cast("Q")
+        self._cursor = _words(other, layout.CURSOR_OFFSET, layout.CURSOR_OFFSET + 8)
         self._written = 0
         self.waiting: deque[tuple[int, int]] = deque()
 
     def flush(self) -> bool:
         """Write what waits; False when the ring is full. One caller at a time: hold the lock."""
-        waiting = self.waiting
+        waiting, returns = self.waiting, self._returns
         while waiting:
-            turn, place = divmod(self._written, self._returns)
-            if self._written - self._cursor[0] >= self._returns:
+            written = self._written
+            if written - self._cursor[0] >= returns:
                 return False  # the other side has not looked yet; what waits goes out with the next record
             segment, block = waiting.popleft()
             # SYNC POINT return: the block's last use, by whichever thread, happened before its entry came here
             # through the deque and the lock.
-            self._words[self._base + place] = (turn + 1 & 0xFFFF) << 48 | segment << 32 | block
-            self._written += 1
+            self._words[written % returns] = (written // returns + 1 & 0xFFFF) << 48 | segment << 32 | block
+            self._written = written + 1
         return True
 
 
 class ReturnReader:
     """Takes blocks back that the other side had borrowed."""
 
-    __slots__ = ("_base", "_cursor", "_returns", "_taken", "_words")
+    __slots__ = ("_cursor", "_returns", "_taken", "_words")
 
     def __init__(self, other: Segment, other_shape: Layout, own: Segment) -> None:
-        self._words = memoryview(other.map)[: other_shape.size].cast("Q")
-        self._base = other_shape.returns_offset // 8
+        self._words = _words(other, other_shape.returns_offset, other_shape.cancellations_offset)
         self._returns = other_shape.returns
-        self._cursor = memoryview(own.map)[layout.CURSOR_OFFSET : layout.CURSOR_OFFSET + 8].cast("Q")
+        self._cursor = _words(own, layout.CURSOR_OFFSET, layout.CURSOR_OFFSET + 8)
         self._taken = 0
 
     def ready(self) -> bool:
         """Whether anything came back: a hint that costs little."""
-        turn, place = divmod(self._taken, self._returns)
-        return self._words[self._base + place] >> 48 == (turn + 1 & 0xFFFF)
+        taken, returns = self._taken, self._returns
+        return self._words[taken % returns] >> 48 == (taken // returns + 1 & 0xFFFF)
+
+    def next(self) -> tuple[int, int] | None:
+        """The next block that came back, as (segment, block); None if there is none. SYNC POINT return."""
+        taken, returns = self._taken, self._returns
+        entry = self._words[taken % returns]
+        if entry >> 48 != (taken // returns + 1 & 0xFFFF):
+            return None
+        self._taken = self._cursor[0] = taken + 1
+        return entry >> 32 & 0xFFFF, entry & 0xFFFFFFFF
 
     def take(self) -> Iterator[tuple[int, int]]:
-        """Each block that came back, as (segment, block). SYNC POINT return."""
-        words, base = self._words, self._base
-        while True:
-            turn, place = divmod(self._taken, self._returns)
-            entry = words[base + place]
-            if entry >> 48 != (turn + 1 & 0xFFFF):
-                return
-            self._taken += 1
-            self._cursor[0] = self._taken
-            yield entry >> 32 & 0xFFFF, entry & 0xFFFFFFFF
+        """Each block that came back."""
+        return iter(self.next, None)

@@ -10,14 +10,14 @@ Both tell ``copied(nbytes)`` of each copy, so that "no copies" is a figure and n
 from __future__ import annotations
 
 import operator
-from typing import Any, Callable, Iterable, Sequence
+from typing import Any, Callable, Iterable, List, Sequence
 
 import numpy as np
 
 from isopod.ipc import layout, tensor
 from isopod.ipc.arena import Arena, Block
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.ipc.lease import Array, Lease, adopt, locate, roots
+from isopod.ipc.lease import Array, Holding, Lease, address_of, adopt, lease_of, locate, roots
 from isopod.ipc.lent import Borrowed
 from isopod.ipc.record import Tensor
 from isopod.ipc.segment import Segment
@@ -34,6 +34,16 @@ def _uncounted(nbytes: int) -> None:
     """Nobody wants to know."""
 
 
+class _Alike(List[Array]):
+    """Spare arrays of one shape and dtype, ``most`` of them at most."""
+
+    __slots__ = ("most",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = _MAX_SPARE
+
+
 class ArenaOwner:
     """The owner of leases over our own arena's blocks.
 
@@ -43,8 +53,8 @@ class ArenaOwner:
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
-        self._spare: dict[tuple[tuple[int, ...], Any], list[Array]] = {}
-        arena.drop_spares = self._spare.clear
+        self._spare: dict[tuple[tuple[int, ...], Any], _Alike] = {}
+        arena.drop_spares = self._drop_spares
 
     def ended(self, lease: Lease) -> None:
         self.arena.free(lease.token)
@@ -62,41 +72,48 @@ class ArenaOwner:
             raise SpecError(f"{label} cannot have the dtype {kind} in shared memory")
         return self.new(dims, kind, label, deadline_ns)
 
-    def copy(self, array: Array, dtype: Any, label: str, deadline_ns: int) -> Array:
+    def copy(self, array: Array, dtype: Any, label: str, deadline_ns: int) -> tuple[Array, Lease]:
         """A copy of an array in shared memory, of which nobody else knows. Raises ``ArenaFull``, ``SpecError``."""
-        kind = (array.shape, dtype)
-        spare = self._spare.get(kind)
-        if not spare and array.nbytes >= _LARGE:  # a small one had rather have another block than wait for a look
+        shape = array.shape
+        alike = self._spare.get((shape, dtype))
+        if not alike and array.nbytes >= _LARGE:  # a small one had rather have another block than wait for a look
             self.arena.look()
-            spare = self._spare.get(kind)
         try:
-            root = spare.pop()  # type: ignore[union-attr]
+            root = alike.pop()  # type: ignore[union-attr]
         except (AttributeError, IndexError):  # there is none
-            root = self.new(array.shape, dtype, label, deadline_ns, kind)
+            root = self.new(shape, dtype, label, deadline_ns, self._alike(shape, dtype))
+            lease = roots[id(root)]
         else:
-            block = roots[id(root)].token
+            lease = roots[id(root)]
+            block = lease.holding[1]
             block.label, block.spare = label, False
         root[...] = array
-        return root
+        return root, lease
 
     def spent(self, arrays: Iterable[Array]) -> None:
         """Neither side needs these any more. What are copies that nobody else has seen is spare."""
-        spare = self._spare
         if self.arena.closed:
             return
         for array in arrays:
             lease = roots.get(id(array))
-            if lease is None or lease.private is None or lease() is None:
-                continue
-            kind = lease.private
-            alike = spare.get(kind)
-            if alike is None:
-                if len(spare) >= _MAX_SPARE_KINDS:
-                    spare.clear()
-                alike = spare[kind] = []
-            if len(alike) < _MAX_SPARE:
-                lease.token.spare = True
-                alike.append(array)
+            if lease is not None and lease() is array:
+                alike = lease.private
+                if alike is not None and len(alike) < alike.most:
+                    lease.holding[1].spare = True
+                    alike.append(array)
+
+    def _alike(self, shape: tuple[int, ...], dtype: Any) -> _Alike:
+        """Where a copy of that kind goes when it is spare."""
+        if len(self._spare) >= _MAX_SPARE_KINDS and (shape, dtype) not in self._spare:
+            given_up, self._spare = self._spare, {}
+            for alike in given_up.values():
+                alike.most = 0  # what is still on its way finds no place there
+                alike.clear()
+        return self._spare.setdefault((shape, dtype), _Alike())
+
+    def _drop_spares(self) -> None:
+        for alike in list(self._spare.values()):
+            alike.clear()
 
     def new(self, shape: tuple[int, ...], dtype: Any, label: str, deadline_ns: int, private: Any = None) -> Array:
         """An array for a shape and a dtype that need no check; ``private`` as in ``Lease``. Raises ``ArenaFull``,
@@ -104,17 +121,22 @@ class ArenaOwner:
         """
         block: Block = self.arena.allocate(dtype.itemsize * tensor.item_count(shape), label, deadline_ns)
         try:
-            return adopt(block.home.segment, block.offset, block.size, block.offset, shape, dtype, self, block, private)
+            holding = (self, block, block.offset, block.size, block.offset)
+            return adopt(block.home.segment, holding, shape, dtype, private)
         except ValueError as error:  # more dimensions than numpy has
             self.arena.free(block)
             raise SpecError(f"{label} cannot have the shape {shape!r}: {error}") from None
+
+
+class _OutOfReach(ProtocolError):
+    """The other side cannot have the segment that an array lies in."""
 
 
 class Outbound:
     """Places values into the arena, or finds where they lie already.
 
     ``index_of(segment)`` is the number under which the other side knows a segment, or None if it cannot know it.
-    ``may_refer(array)`` has the last word on whether an array that lies in shared memory may travel as it is.
+    ``may_refer(lease)`` has the last word on whether an array that lies in shared memory may travel as it is.
     """
 
     def __init__(
@@ -122,9 +144,10 @@ class Outbound:
         owner: ArenaOwner,
         index_of: Callable[[Segment], int | None],
         copied: Callable[[int], None] = _uncounted,
-        may_refer: Callable[[Array], bool] | None = None,
+        may_refer: Callable[[Lease], bool] | None = None,
     ) -> None:
         self.owner = owner
+        self._us = object()  # marks how we described an array: our numbers for segments are not another's
         self._may_refer = may_refer
         self._index_of = index_of
         self._copied = copied
@@ -139,8 +162,7 @@ class Outbound:
         tensors: list[Tensor] = []
         kept: list[Any] = []
         plain: list[list[Any]] = []
-        copied = index = 0
-        segment, copy = None, self.owner.copy
+        copied, codes, copy, us = 0, tensor.codes, self.owner.copy, self._us
         for name, value in items:
             array = value if type(value) is np.ndarray else as_array(value)
             if array is None:
@@ -151,18 +173,18 @@ class Outbound:
                     )
                 plain.append([len(tensors) + len(plain), name, value])
                 continue
-            code = tensor.codes.get(array.dtype)
+            dtype = array.dtype
+            code = codes.get(dtype)
             if code is not None and array.base is None:  # an ordinary array: no detour by ``place``
-                root = copy(array, array.dtype, name, deadline_ns)
-                nbytes = root.nbytes
-                copied += nbytes
-                home, start, offset = roots[id(root)].place
-                if home is not segment:
-                    segment, index = home, self._own_index(home)
-                tensors.append(_new(Tensor, (name, code, array.shape, index, start // _UNIT, offset, nbytes)))
-                kept.append(root)
-                continue
-            placed, keep = self.place(name, array, deadline_ns)
+                keep, lease = copy(array, dtype, name, deadline_ns)
+                sent = lease.sent  # its shape and its dtype are always the same
+                if sent is not None and sent[0] is us and sent[1].name == name:
+                    placed = sent[1]
+                else:
+                    placed = self._describe(name, code, array.shape, keep, lease)
+                copied += placed.nbytes
+            else:
+                placed, keep = self.place(name, array, deadline_ns)
             tensors.append(placed)
             kept.append(keep)
         if copied:
@@ -180,18 +202,22 @@ class Outbound:
             if tensor.is_text(code):
                 packed = np.frombuffer(tensor.pack_text(array, name), np.uint8)
                 root = self._copy(name, packed, packed.dtype, deadline_ns)
-                return self._describe(name, code, array.shape, root), root
+                return self._describe(name, code, array.shape, root, roots[id(root)]), root
             dtype = tensor.dtype_of(code, dtype.itemsize)
         if array.flags.c_contiguous and array.dtype.isnative:
-            place = locate(array)
-            if place is not None:
-                segment, start, offset = place
-                index = self._index_of(segment)
-                if index is not None and (self._may_refer is None or self._may_refer(array)):
-                    numbers = (name, code, array.shape, index, start // _UNIT, offset, array.nbytes)
-                    return _new(Tensor, numbers), array
+            lease = lease_of(array)
+            if lease is not None and (self._may_refer is None or self._may_refer(lease)):
+                sent = lease.sent
+                if sent is not None and sent[0] is self._us and lease() is array:
+                    kept: Tensor = sent[1]
+                    if kept.name == name and kept.dtype == code and kept.shape == array.shape:
+                        return kept, array
+                try:
+                    return self._describe(name, code, array.shape, array, lease), array
+                except _OutOfReach:
+                    pass  # it is copied
         root = self._copy(name, array, dtype, deadline_ns)
-        return self._describe(name, code, array.shape, root), root
+        return self._describe(name, code, array.shape, root, roots[id(root)]), root
 
     def place_again(
         self, tensors: Sequence[Tensor], kept: Sequence[Array], deadline_ns: int = 0
@@ -206,7 +232,7 @@ class Outbound:
             index = None if place is None else self._index_of(place[0])
             if index is None:
                 root = self._copy(item.name, array, array.dtype, deadline_ns)
-                moved.append(self._describe(item.name, item.dtype, item.shape, root))
+                moved.append(self._describe(item.name, item.dtype, item.shape, root, roots[id(root)]))
                 arrays.append(root)
             else:
                 moved.append(item._replace(segment=index))
@@ -214,25 +240,28 @@ class Outbound:
         return moved, arrays
 
     def _copy(self, name: str, array: Array, dtype: Any, deadline_ns: int) -> Array:
-        root = self.owner.copy(array, dtype, name, deadline_ns)
+        root, _ = self.owner.copy(array, dtype, name, deadline_ns)
         self._copied(root.nbytes)
         return root
 
-    def _describe(self, name: str, code: int, shape: tuple[int, ...], root: Array) -> Tensor:
-        segment, start, offset = roots[id(root)].place
-        return _new(Tensor, (name, code, shape, self._own_index(segment), start // _UNIT, offset, root.nbytes))
-
-    def _own_index(self, segment: Segment) -> int:
+    def _describe(self, name: str, code: int, shape: tuple[int, ...], array: Array, lease: Lease) -> Tensor:
+        """An array of that lease, under the shape that it has for the other side. A root's is kept for the next time."""
+        is_root = lease() is array
+        segment = lease.segment
         index = self._index_of(segment)
         if index is None:
-            raise ProtocolError("a new block lies in a segment that the other side cannot have")
-        return index
+            raise _OutOfReach("a block lies in a segment that the other side cannot have")
+        offset = lease.holding[4] if is_root else address_of(array) - segment.address
+        described: Tensor = _new(Tensor, (name, code, shape, index, lease.holding[2] // _UNIT, offset, array.nbytes))
+        if is_root:
+            lease.sent = (self._us, described)
+        return described
 
     def spill(self, record: bytes, deadline_ns: int = 0) -> tuple[Tensor, Array]:
         """Put a record that is longer than a slot into a block."""
         array = np.frombuffer(record, np.uint8)
         root = self._copy("record", array, array.dtype, deadline_ns)
-        return self._describe("record", tensor.codes[array.dtype], array.shape, root), root
+        return self._describe("record", tensor.codes[array.dtype], array.shape, root, roots[id(root)]), root
 
 
 class Inbound:
@@ -253,40 +282,51 @@ class Inbound:
         self._copied = copied
         self._segment_of = segment_of
         self._ours = ours
-        # What was found of tensors that lie in the other side's blocks: dtype, start and size of the block. A number
-        # stands for one segment for ever, so it stays true.
-        self._found: dict[Tensor, tuple[Any, int, int]] = {}
+        # What was found of tensors that lie in the other side's blocks. A number stands for one segment for ever, so it
+        # stays true; the segment itself is not kept.
+        self._found: dict[Tensor, tuple[Any, Holding]] = {}
 
     def array(self, item: Tensor, *lenders: Any) -> Array:
         """The array of one tensor; ``lenders`` (``find(tensor)``) know what of ours the other side may send back.
 
         Raises ``ProtocolError``; ``SpecError`` if the dtype is unknown on this side.
         """
-        _, code, shape, index, block, offset, nbytes = item
-        segment = self._segment_of(index)
+        segment = self._segment_of(item.segment)
         found = self._found.get(item)
         if found is None:
-            if offset + nbytes > segment.size or not 0 <= block * _UNIT <= offset:
+            if item.offset + item.nbytes > segment.size or not 0 <= item.block * _UNIT <= item.offset:
                 raise ProtocolError(f"a tensor lies outside of its segment: {item}")
-            if tensor.is_text(code):
+            if tensor.is_text(item.dtype):
                 return self._text(item, segment)
-            dtype = tensor.checked_dtype(code, shape, nbytes)
-            if self._ours(index):
+            dtype = tensor.checked_dtype(item.dtype, item.shape, item.nbytes)
+            if self._ours(item.segment):
                 return self._view(item, dtype, lenders)
-            if len(self._found) >= _MAX_FOUND:
-                self._found.clear()
-            found = self._found[item] = (dtype, block * _UNIT, offset + nbytes - block * _UNIT)
-        dtype, start, length = found
+            found = self._note(item, dtype)
+        borrowed = self.borrowed
         try:
-            return adopt(segment, start, length, offset, shape, dtype, self.borrowed, (index, block))
+            root = adopt(segment, found[1], item.shape, found[0])
         except (ValueError, OverflowError) as error:  # an empty tensor may still claim impossible dimensions
-            raise ProtocolError(f"a tensor cannot have the shape {shape}: {error}") from None
+            raise ProtocolError(f"a tensor cannot have the shape {item.shape}: {error}") from None
+        if borrowed.by_answer:
+            borrowed.open[id(root)] = item
+        return root
+
+    def _note(self, item: Tensor, dtype: Any) -> tuple[Any, Holding]:
+        if len(self._found) >= _MAX_FOUND:
+            self._found.clear()
+        start = item.block * _UNIT
+        holding = (self.borrowed, (item.segment, item.block), start, item.offset + item.nbytes - start, item.offset)
+        found = self._found[item] = (dtype, holding)
+        return found
 
     def _view(self, item: Tensor, dtype: Any, lenders: Sequence[Any]) -> Array:
         for lent in lenders:
             loan = lent.find(item)
             if loan is not None:
-                return _over(item, dtype, loan.array, item.offset - loan.offset)
+                view = _over(item, dtype, loan.array, item.offset - loan.offset)
+                if self.borrowed.by_answer:
+                    view.flags.writeable = False  # an output that came back: other workers cannot write to it either
+                return view
         raise ProtocolError(f"a tensor lies in memory that was not lent: {item}")
 
     def _text(self, item: Tensor, segment: Segment) -> Array:

@@ -8,9 +8,10 @@ from typing import Any, Optional, Tuple
 __all__ = ["cancelled", "deadline", "empty"]
 
 _ARENA_WAIT_NS = 5_000_000_000
+ROOM = -_ARENA_WAIT_NS  # what ``room_by`` says in a call without a deadline
 
 
-class _Running:
+class _State:
     """The worker's own state, set by ``serve``. One call at a time runs in a worker."""
 
     owner: Any = None  # an ArenaOwner, once the environment is active
@@ -19,6 +20,9 @@ class _Running:
     copied_in: Any = None  # is told of each copy that a backend must make of an input, in bytes
     # Its record's number, its id, and its deadline as time.monotonic_ns() or 0. One value, because any thread may look.
     call: Optional[Tuple[int, int, int]] = None
+
+
+_running = _State()  # no class of its own: to set an attribute of one takes the interpreter a hundred times as long
 
 
 def empty(shape: Any, dtype: Any = float) -> Any:
@@ -33,11 +37,11 @@ def empty(shape: Any, dtype: Any = float) -> Any:
 
     Raises ``ArenaFull`` if the shared memory is at its limit.
     """
-    if _Running.owner is None:  # a process that the model forked: its memory is its own
+    if _running.owner is None:  # a process that the model forked: its memory is its own
         import numpy as np
 
         return np.empty(shape, dtype)
-    return _Running.owner.empty(shape, dtype, "an output", room_by())
+    return _running.owner.empty(shape, dtype, "an output", room_by())
 
 
 def cancelled() -> bool:
@@ -58,7 +62,7 @@ def cancelled() -> bool:
     if call is None:
         return False
     number, identity, deadline_ns = call
-    return _Running.cancellations.holds(number, identity) or 0 < deadline_ns <= time.monotonic_ns()
+    return _running.cancellations.holds(number, identity) or 0 < deadline_ns <= time.monotonic_ns()
 
 
 def deadline() -> Optional[float]:
@@ -77,7 +81,7 @@ def deadline() -> Optional[float]:
 
 def _attend() -> Optional[Tuple[int, int, int]]:
     """The running call, with its first look made known: so the application knows that it can be asked to stop."""
-    call, progress = _Running.call, _Running.progress
+    call, progress = _running.call, _running.progress
     if call is not None and progress is not None and progress.attentive != call[1]:
         progress.attentive = call[1]
     return call
@@ -85,13 +89,13 @@ def _attend() -> Optional[Tuple[int, int, int]]:
 
 def note_copy(nbytes: int) -> None:
     """A backend had to copy an input, of so many bytes: one that may not be written, for a framework that might."""
-    if _Running.copied_in is not None:
-        _Running.copied_in(nbytes)
+    if _running.copied_in is not None:
+        _running.copied_in(nbytes)
 
 
 def running_call() -> int:
     """The number of the call that runs; 0 if there is none."""
-    call = _Running.call
+    call = _running.call
     return 0 if call is None else call[1]
 
 
@@ -99,8 +103,8 @@ def room_by() -> int:
     """Until when to wait for shared memory, as ``Arena.allocate`` takes it: five seconds, or half of what the call has
     left, to say so before it is ended.
     """
-    call = _Running.call
+    call = _running.call
     if call is None or not call[2]:
-        return -_ARENA_WAIT_NS
+        return ROOM
     now = time.monotonic_ns()
     return min(now + _ARENA_WAIT_NS, now + (call[2] - now) // 2)

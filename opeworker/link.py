@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
 from isopod.ipc import layout, protocol, ring
 from isopod.ipc.doorbell import ChildDoorbell
@@ -30,6 +30,17 @@ _IDLE = 3_600_000_000_000
 _SEGMENT_WAIT = 10.0  # seconds: the message is on its way when a record names the segment
 
 
+class _Segments(Dict[int, Segment]):
+    """Segments by number; for one that is not there yet, whoever waits for it is asked."""
+
+    def __init__(self, missing: Callable[[int], Segment]) -> None:
+        super().__init__()
+        self._missing = missing
+
+    def __missing__(self, index: int) -> Segment:
+        return self._missing(index)
+
+
 class Link:
     """One worker's connection to its parent."""
 
@@ -41,9 +52,11 @@ class Link:
         self.outgoing = Outgoing(self._socket, conversation)
         self._changed = threading.Condition()
         self._refused = 0
-        self._segments: dict[int, Segment] = {}
+        self._segments: dict[int, Segment] = _Segments(self._await_segment)
         self._indices: dict[int, int] = {}
         self._outbox: list[int] = []
+        # The segment that a record speaks of, and whether it is of the outbox: asked for each tensor, without a detour.
+        self.segment, self.is_own = self._segments.__getitem__, self._outbox.__contains__
         self._grown = 0  # segments of the outbox that ever came
         # Lets go of those that are not needed; the server's, once that is there.
         self.trim: Callable[[], List[Segment]] = list
@@ -120,19 +133,14 @@ class Link:
         self._writer.write(record, layout.SENT_WORD)
         self.outbell.ring()
 
-    def segment(self, index: int) -> Segment:
-        """The segment that a record speaks of; waits for it where the record has overtaken its message."""
-        segment = self._segments.get(index)
+    def _await_segment(self, index: int) -> Segment:
+        """The segment that a record speaks of, where the record has overtaken its message."""
+        with self._changed:
+            self._changed.wait_for(lambda: index in self._segments, _SEGMENT_WAIT)
+            segment = self._segments.get(index)
         if segment is None:
-            with self._changed:
-                self._changed.wait_for(lambda: index in self._segments, _SEGMENT_WAIT)
-                segment = self._segments.get(index)
-            if segment is None:
-                raise ProtocolError(f"segment {index} was never sent")
+            raise ProtocolError(f"segment {index} was never sent")
         return segment
-
-    def is_own(self, index: int) -> bool:
-        return index in self._outbox
 
     def index_of(self, segment: Segment) -> int | None:
         return self._indices.get(id(segment))

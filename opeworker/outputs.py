@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from isopod.ipc.errors import SpecError
 
 
 def name_outputs(returned: Any) -> dict[str, Any]:
     """What a model returned, as values by name. Raises ``SpecError`` for what has no name, saying what to return."""
-    if isinstance(returned, (dict, Mapping)):  # the first is the usual one, and the quick one to see
-        for name in returned:
-            if not isinstance(name, str):
-                raise SpecError(f"the model returned a dict with the key {name!r}; output names are str")
-        return dict(returned)
-    if isinstance(returned, tuple):
+    if isinstance(returned, dict):  # the usual one, and a quick one to see
+        named = returned
+    elif isinstance(returned, np.ndarray):
+        return {"output": returned}
+    elif isinstance(returned, tuple):
         fields = getattr(returned, "_fields", None) or [f"output_{index}" for index in range(len(returned))]
         return dict(zip(fields, returned))
-    if returned is None:
+    elif isinstance(returned, Mapping):
+        named = dict(returned)
+    elif returned is None:
         raise SpecError("the model returned None; return a dict of arrays, an array or a tuple of arrays")
-    return {"output": returned}
+    else:
+        return {"output": returned}
+    for name in named:
+        if not isinstance(name, str):
+            raise SpecError(f"the model returned a dict with the key {name!r}; output names are str")
+    return named

@@ -47,7 +47,7 @@ GUARDED: dict[str, set[str]] = {
 }
 
 # Files that are themselves imported late, when the model's environment is active: numpy may stand at their top.
-AFTER_ACTIVATION = {"ipc/lease.py", "ipc/tensor.py", "ipc/transfer.py"}
+AFTER_ACTIVATION = {"ipc/lease.py", "ipc/tensor.py", "ipc/transfer.py", "opeworker/outputs.py"}
 # Model files of the demo run in workers, too.
 FREE_OF_RULES = ("isopod/demo/",)
 

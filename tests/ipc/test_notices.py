@@ -28,9 +28,10 @@ def control() -> Iterator[Segment]:
 
 def test_progress_is_seen_by_the_other_side() -> None:
     with control() as segment:
-        writer, reader = Progress(segment), Progress(segment)
+        writer, reader, marks = Progress(segment), Progress(segment), Cancellations(segment, SMALL)
     assert (reader.begun, reader.attentive) == (0, 0)
-    writer.begun, writer.attentive = 7, 2**64 - 1
+    assert writer.begin(6, 1, marks)
+    writer.attentive = 2**64 - 1
     assert (reader.begun, reader.attentive) == (7, 2**64 - 1)
 
 
@@ -57,6 +58,7 @@ def test_a_decided_mark_says_whether_the_call_runs(record: int, call: int, withd
         mine.decide(record, call, withdrawn)
         assert its.holds(record, call)
         assert its.refuses(record, call) is withdrawn
+        assert Progress(segment).begin(record, call, its) is not withdrawn
         assert not its.refuses(record, call - 1)
 
 
@@ -86,7 +88,8 @@ def _check_apart(segment: Segment) -> None:
     writer, reader = ring.RecordWriter(segment, SMALL), ring.RecordReader(segment, SMALL)
     returning, returned = ring.ReturnWriter(segment, SMALL, segment), ring.ReturnReader(segment, SMALL, segment)
     progress, cancellations = Progress(segment), Cancellations(segment, SMALL)
-    progress.begun = progress.attentive = 2**64 - 1
+    assert progress.begin(2**64 - 2, LAST_CALL, cancellations)
+    progress.attentive = 2**64 - 1
     for slot in range(SMALL.slots):
         cancellations.mark(slot, LAST_CALL)
     assert ring.read_control(segment) == SMALL

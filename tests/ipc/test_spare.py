@@ -89,4 +89,4 @@ def test_nothing_is_spare_once_the_arena_is_closed(wire: Wire) -> None:
     copy = wire.outbound.place("x", np.ones(100))[1]
     wire.arena.close()
     wire.owner.spent([copy])
-    assert not wire.owner._spare
+    assert not any(wire.owner._spare.values())

@@ -129,5 +129,5 @@ class Sampler:
     def do_refuse_the_next(self):
         """A worker that was taken over: it marks a call that nobody cancelled."""
         (link,) = [thing for thing in gc.get_objects() if type(thing).__name__ == "Link"]
-        link.cancellations.mark(link.receiver.taken, worker._Running.call[1] + 1)
+        link.cancellations.mark(link.receiver.taken, worker._running.call[1] + 1)
         return {}
