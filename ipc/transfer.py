@@ -208,9 +208,9 @@ class Outbound:
             lease = lease_of(array)
             if lease is not None and (self._may_refer is None or self._may_refer(lease)):
                 sent = lease.sent
-                if sent is not None and sent[0] is self._us and lease() is array:
+                if sent is not None and sent[0] is self._us:
                     kept: Tensor = sent[1]
-                    if kept.name == name and kept.dtype == code and kept.shape == array.shape:
+                    if kept.name == name and kept.dtype == code and kept.shape == array.shape and lease() is array:
                         return kept, array
                 try:
                     return self._describe(name, code, array.shape, array, lease), array
@@ -245,7 +245,7 @@ class Outbound:
         return root
 
     def _describe(self, name: str, code: int, shape: tuple[int, ...], array: Array, lease: Lease) -> Tensor:
-        """An array of that lease, under the shape that it has for the other side. A root's is kept for the next time."""
+        """An array of that lease, under the shape that it has for the other side. A root's is kept for next time."""
         is_root = lease() is array
         segment = lease.segment
         index = self._index_of(segment)

@@ -64,7 +64,6 @@ class Flight:
             call.done = True
         elif answered:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
-        self._unattended.pop(call.id, None)
         # What is sent and not answered has its answer yet to come, and until then the worker may read the inputs.
         if answered or (call.id not in self.sent and (call.error is None or not call.may_go_on)):
             call.release()
@@ -73,15 +72,14 @@ class Flight:
             # Promoted in the moment in which its deadline passed: its lock was released by that. RACE lost lead, too.
             if call.wake is not None and self._leader is not call and call.wake.locked():
                 call.wake.release()
-        elif call.told:
-            return
-        elif call.threaded:
+        elif not call.told and call.threaded:
             if not (was_done and call in self._deliveries):
                 self._deliveries.append(call)
             self._wanted.notify()
-        else:
+        elif not call.told:
             call.deliver(call)
             call.told = True
+        self._unattended.pop(call.id, None)  # last: until it is told, somebody must look after it
 
     def settle_all(self, error_of: Callable[[Call], BaseException]) -> None:
         """The worker is dead, and what it still said has been heard."""
@@ -252,12 +250,13 @@ class Flight:
             return
         while self._followers:
             follower = self._followers[0]
-            if follower is not leader and not follower.done and follower.wake is not None:
-                if follower.wake.locked():
+            if follower is not leader and follower.wake is not None:
+                if follower.wake.locked():  # also if it has its answer: RACE lost answer
                     follower.wake.release()
-                self._leader = follower
-                del self._followers[0]
-                return
+                if not follower.done:
+                    self._leader = follower
+                    del self._followers[0]
+                    return
             del self._followers[0]
         self._leader = None
         if self._unattended or self._deliveries or self.over:

@@ -7,9 +7,9 @@ Also keeps the account of inputs that the worker holds beyond their call. Everyt
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from isopod.ipc import record as records
 from isopod.ipc.errors import IsopodError, ProtocolError, SpecError
 from isopod.ipc.lease import expose
 from isopod.ipc.lent import Lent
-from isopod.ipc.record import Record, Tensor
+from isopod.ipc.record import Tensor
 from isopod.ipc.tensor import TEXT
 from isopod.ipc.transfer import Inbound, in_order
 from isopod.runtime.calls import Call
@@ -26,6 +26,12 @@ from isopod.runtime.deaths import arena_error, model_error, overrun_error, timeo
 from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.stats import Counters
+
+
+class Sent(Protocol):
+    """The calls that a worker has, by their numbers."""
+
+    def get(self, number: int, /) -> Call | None: ...
 
 
 class Intake:
@@ -56,19 +62,18 @@ class Intake:
         self._returned = mail.returns.ready
         self._inbound = Inbound(control.segment, control.is_ours, mail.borrowed, counters.add_copied_out)
 
-    def record(self, data: bytes) -> Record:
-        """The record in ``data``, from its block where it was too long for a slot. Raises ``ProtocolError``."""
-        answer = records.decode(data)
-        if not answer.spilled:
-            return answer
-        if len(answer.tensors) != 1:
-            raise ProtocolError("a spilled record is not one tensor")
-        # When it was sent is written into the slot alone.
-        return records.decode(self._inbound.spilled(answer.tensors[0]))._replace(stamps=answer.stamps)
-
-    def outcome(self, call: Call, answer: Record) -> Exception | None:
-        """Make the call's outputs, or the error that it ends with. Raises ``ProtocolError``."""
-        kind, _, stamps, tensors, values, _ = answer
+    def take(self, data: bytes, sent: Sent) -> tuple[Call, int, Exception | None]:
+        """An answer to one of the calls that were ``sent``: which, the answer's kind, and the error that the call ends
+        with, if any. Its outputs are made. Raises ``ProtocolError``.
+        """
+        kind, number, stamps, tensors, values, spilled = records.fields_of(data)
+        if spilled:
+            # When it was sent is written into the slot alone.
+            kind, number, _, tensors, values, _ = self._unspilled(tensors)
+        call = sent.get(number)
+        if call is None or kind == records.CALL:
+            raise ProtocolError(f"it answered call {number}, which it does not have")
+        call.stamps = stamps
         if values:
             self._note_held(call, values.get("held"))
             self._count(values.get("copied", 0))
@@ -76,7 +81,6 @@ class Intake:
             self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
-        call.stamps = stamps
         error: IsopodError | None = None
         if kind == records.RESULT:
             try:
@@ -88,16 +92,21 @@ class Intake:
             except SpecError as unknown_dtype:
                 error = unknown_dtype
         elif kind in (records.EXPIRED, records.CANCELLED):
-            return self._refusal(call, kind)
+            return call, kind, self._refusal(call, kind)
         else:
-            error = self._error_of(answer)
+            error = self._error_of(kind, values)
         if error is not None:
             call.outputs = None
-        finished = stamps[2]
-        if not 0 < call.deadline_ns <= finished:
-            return error
-        call.outputs = None  # what comes too late is dropped, or a caller would get what the model gave up half-way
-        return overrun_error(self._name, call.timeout, (finished - call.deadline_ns) / 1e9, error)
+        if call.deadline_ns and call.deadline_ns <= stamps[2]:
+            call.outputs = None  # too late: it is dropped, or a caller would get what the model gave up half-way
+            error = overrun_error(self._name, call.timeout, (stamps[2] - call.deadline_ns) / 1e9, error)
+        return call, kind, error
+
+    def _unspilled(self, tensors: Sequence[Tensor]) -> records.Fields:
+        """The record that was too long for a slot, from its block."""
+        if len(tensors) != 1:
+            raise ProtocolError("a spilled record is not one tensor")
+        return records.fields_of(self._inbound.spilled(tensors[0]))
 
     def _outputs(self, call: Call, tensors: tuple[Tensor, ...], values: dict[str, Any]) -> Outputs:
         outputs = Outputs()
@@ -139,9 +148,9 @@ class Intake:
             return CancelledError()  # RACE undecided mark: Ctrl-C came before it was said whether the call runs
         return timeout_error(self._name, call.timeout, "waiting in line for the worker", None)
 
-    def _error_of(self, answer: Record) -> IsopodError:
-        failure = answer.plain.get("error")
-        if answer.kind == records.FULL:
+    def _error_of(self, kind: int, values: dict[str, Any]) -> IsopodError:
+        failure = values.get("error")
+        if kind == records.FULL:
             return arena_error(self._name, failure)
         return model_error(self._name, failure, "in a call")
 

@@ -300,17 +300,14 @@ class Session:
 
     def _take_answer(self, data: bytes) -> None:
         heard_ns = time.monotonic_ns()
-        answer = self._intake.record(data)
         flight = self.flight
-        call = flight.sent.get(answer.call)  # without the lock: it came to stand there before it was sent
-        if call is None or answer.kind == records.CALL:
-            raise ProtocolError(f"it answered call {answer.call}, which it does not have")
-        # Whatever is raised here, the call is still among those that are told of the worker's death.
-        error = self._intake.outcome(call, answer)
+        # Without the lock: a call comes to stand there before it is sent. Whatever is raised here, it is still among
+        # those that are told of the worker's death.
+        call, kind, error = self._intake.take(data, flight.sent)
         with flight.lock:
             if flight.backlog and not self.dead:
                 self._send(flight.backlog.popleft())
-            if answer.kind != records.CANCELLED:  # that one was no call at all
+            if kind != records.CANCELLED:  # that one was no call at all
                 self._count(call, error, heard_ns)
             self._spent(call.kept)  # first: whoever is told finds the memory free. What is answered goes nowhere else
             flight.settle(call, error, answered=True)
