@@ -37,15 +37,19 @@ def _targets(screen: Screen, results: Results) -> None:
         rows.append((target.what, _number(measured.median_us), target.yardstick, beside, ratio, _number(most), met))
     if rows:
         screen.heading("Targets: medians in µs a call")
-        table = [("", "measured", "beside", "it takes", "ratio", "at most", ""), *rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for number, row in enumerate(table):
-            cells = [
-                cell.ljust(width) if place in (0, 2, 6) else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ]
-            text = (_GAP + _GAP.join(cells)).rstrip()
-            screen.line(screen.style(text, "dim") if number == 0 else text)
+        _plain(screen, [("", "measured", "beside", "it takes", "ratio", "at most", ""), *rows], left=(0, 2, 6))
+
+
+def _plain(screen: Screen, table: list[tuple[str, ...]], left: tuple[int, ...]) -> None:
+    """A table whose first row is its head; the columns ``left`` are of text."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for number, row in enumerate(table):
+        cells = [
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        text = (_GAP + _GAP.join(cells)).rstrip()
+        screen.line(screen.style(text, "dim") if number == 0 else text)
 
 
 def _round_trips(screen: Screen, results: Results) -> None:
@@ -101,12 +105,27 @@ def _sandbox(screen: Screen, results: Results) -> None:
             for who in results.values(sandbox.NAME, "who")
         }
         _grouped(screen, profiles, rows, scale=1e3)
-    for name, title in ((sandbox.CALLS, "One call by profile: µs"), (sandbox.NEIGHBOURS, "A model's calls: µs")):
-        for what in results.values(name, "what"):
-            screen.heading(title)
-            _grouped(
-                screen, [""], {who: [results.get(name, "unpinned", what, who)] for who in results.values(name, "who")}
-            )
+    name = sandbox.CALLS
+    for what in results.values(name, "what"):
+        screen.heading("One call by profile: µs")
+        _grouped(screen, [""], {who: [results.get(name, "unpinned", what, who)] for who in results.values(name, "who")})
+    _neighbours(screen, results)
+
+
+def _neighbours(screen: Screen, results: Results) -> None:
+    rows = []
+    for abuse in results.values(sandbox.NEIGHBOURS, "what"):
+        alone, beside = (
+            results.get(sandbox.NEIGHBOURS, "unpinned", abuse, who) for who in (sandbox.ALONE, sandbox.BESIDE)
+        )
+        if alone is None or beside is None:
+            continue
+        ratio = beside.median_us / alone.median_us
+        times = (_number(value) for value in (alone.median_us, beside.median_us, beside.p99_us))
+        rows.append((abuse, *times, f"{ratio:.2f}", "met" if ratio <= sandbox.MOST else "not met"))
+    if rows:
+        screen.heading(f"A model's calls beside a strict one that …: µs; the median is promised {sandbox.MOST:g} times")
+        _plain(screen, [("", "alone", "beside", "p99", "ratio", ""), *rows], left=(0, 5))
 
 
 def _grouped(screen: Screen, groups: list[str], rows: dict[str, list[Summary | None]], *, scale: float = 1.0) -> None:

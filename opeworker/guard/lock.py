@@ -20,6 +20,7 @@ from isopod.opeworker.guard import (
     namespaces,
     native,
     paths,
+    priority,
     processes,
     seccomp,
     selftest,
@@ -37,6 +38,7 @@ _FORM = {
     "namespaces": bool,
     "processes": int,
     "shared_memory": int,
+    "nice": int,
 }
 
 
@@ -61,6 +63,11 @@ def lock(load: Dict[str, Any], own: List[str], lifeline: int = -1) -> Dict[str, 
         limits.apply(order["limits"])
     except OSError as error:
         raise Unavailable("limits", str(error.strerror), "ask for others") from None
+    try:
+        if order["nice"]:
+            priority.lower(order["nice"])
+    except OSError as error:
+        raise Unavailable("a lower priority", str(error.strerror), "nice=0 does without") from None
     native.prctl(_PR_SET_NO_NEW_PRIVS, 1)
     capabilities.keep_only(order["capabilities"])
     return {**done, **_confine(order, load, own)} if strict else done

@@ -73,7 +73,6 @@ RULED: Dict[str, List[Condition]] = {
     "kill": [OneOf(0, (SELF,))],
     "tgkill": [OneOf(0, (SELF,))],
     "prlimit64": [OneOf(0, (0, SELF)), Null(2)],  # to look at our own
-    "sched_setaffinity": [OneOf(0, (0,))],
     "sendto": [Null(4)],  # over a connection: without an address
     # A pair of datagram sockets could send to any path. Event loops wake themselves over a stream.
     "socketpair": [OneOf(0, (_AF_UNIX,)), Masked(1, 0xF, _SOCK_STREAM), OneOf(2, (0,))],
@@ -89,9 +88,9 @@ RULED: Dict[str, List[Condition]] = {
 
 _FORBIDDEN = """
     fork vfork execve execveat socket connect bind listen accept accept4 sendmsg sendmmsg setsockopt ptrace
-    process_vm_readv process_vm_writev pidfd_getfd unshare setns mount memfd_create chmod fchmod fchmodat chown fchown
-    lchown fchownat truncate link linkat symlink symlinkat mknod mknodat utime utimes utimensat futimesat setrlimit
-    tkill
+    process_vm_readv process_vm_writev pidfd_getfd sched_setaffinity unshare setns mount memfd_create chmod fchmod
+    fchmodat chown fchown lchown fchownat truncate link linkat symlink symlinkat mknod mknodat utime utimes utimensat
+    futimesat setrlimit tkill
 """
 REFUSED = tuple(_FORBIDDEN.split())
 

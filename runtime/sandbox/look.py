@@ -38,6 +38,7 @@ def examine(
     try:
         status, limits = _status(pid), _limits(pid)
         own = _status("self")
+        nice = os.getpriority(os.PRIO_PROCESS, pid)
     except (OSError, ValueError) as error:
         raise SandboxUnavailable(
             f"model {model!r}: whether its sandbox holds cannot be seen: /proc/{pid} cannot be read ({error}); is "
@@ -45,6 +46,8 @@ def examine(
         ) from None
     found = [_no_new_privileges(model, status), _capabilities(model, status, asked)]
     found.append(_limited(model, limits, asked.limits(memory_limit)))
+    if asked.niceness:
+        found.append(_lowered(model, nice, limits, asked.niceness))
     if asked.strict:
         found += _confined(model, status, own, done)
         found += _apart(model, pid, done, asked) if order is not None and order["namespaces"] else []
@@ -89,6 +92,14 @@ def _limited(model: str, limits: dict[str, float], wanted: dict[str, int]) -> Me
             raise _broken(model, f"its limit {title!r} is {have}, not {value}")
         parts.append(f"{have:.0f} {label}")
     return Mechanism("limits", ", ".join(parts), "application")
+
+
+def _lowered(model: str, nice: int, limits: dict[str, float], wanted: int) -> Mechanism:
+    if nice < wanted:
+        raise _broken(model, f"its priority is nice {nice}, not {wanted}")
+    if any(limits.get(title, 1) for title in ("Max nice priority", "Max realtime priority")):
+        raise _broken(model, "it may raise its priority again")
+    return Mechanism("priority", f"nice {nice}, and never less again", "application")
 
 
 def _confined(model: str, status: dict[str, str], own: dict[str, str], done: dict[str, Any]) -> list[Mechanism]:

@@ -48,4 +48,4 @@ def trial(asked: Sandbox) -> tuple[bool, str]:
         return True, "limits, no new privileges, capabilities dropped"
     if asked.allow_subprocess:
         return True, f"in a namespace of their own, {told['bound']}"
-    return True, told.get("namespaces", f"Landlock {told['landlock']}; {told['seccomp']}")
+    return True, told.get("namespaces", f"Landlock {told['landlock']}; {told['seccomp']}; nice {asked.niceness}")

@@ -51,11 +51,12 @@ _ON_THE_MACHINE = """
     core_pattern handle_of_a_path mptcp vsock packet extended_attribute io_uring userfaultfd bpf perf_event keyring
     mount setns clone_namespace unshare ptrace ptrace_seize process_vm_readv proc_mem proc_mem_of_parent proc_environ
     pidfd_getfd int80 x32 message_queue shared_segment hijack_of_a_thread descriptors memory_by_mapping
-    memory_by_shared_mapping memory_by_heap change_personality affinity_of_parent renice_parent raise_limit core_dump
-    program_of_root memory_of_the_first_process secret_memory watch_all_files gift_of_pages advise_another
-    disk_priority_of_another real_time compare_with_another enlarge_a_pipe filter_with_a_listener namespaces_of_another
-    semaphores_of_the_machine local_descriptors lock_memory administer write_into_an_input_by_proc_mem fork_bomb
-    links_of_parent pidfd_of_parent clone3 read_by_parents_root change_an_output_afterwards
+    memory_by_shared_mapping memory_by_heap change_personality affinity_of_parent renice_parent raise_its_priority
+    raise_limit core_dump program_of_root memory_of_the_first_process secret_memory watch_all_files gift_of_pages
+    advise_another disk_priority_of_another real_time compare_with_another enlarge_a_pipe filter_with_a_listener
+    namespaces_of_another semaphores_of_the_machine local_descriptors lock_memory administer
+    write_into_an_input_by_proc_mem fork_bomb links_of_parent pidfd_of_parent clone3 read_by_parents_root
+    change_an_output_afterwards
 """
 # Whether these succeed without a sandbox depends on how this machine's kernel was built and set up, on its memory and
 # its processors; the table says how it was where it was written. In strict, nothing depends on the machine.

@@ -43,7 +43,7 @@ for name, path in (("isopod", []), ("isopod.ipc", ["ipc"]), ("isopod.opeworker",
     module.__path__ = path
 guard = importlib.import_module("isopod.opeworker.guard.lock")
 order = {"profile": "strict", "limits": {}, "capabilities": [], "readable": [], "scratch": ""}
-order.update(scratch_size=0, namespaces=False, processes=0, shared_memory=0)
+order.update(scratch_size=0, namespaces=False, processes=0, shared_memory=0, nice=10)
 load = {"sandbox": order, "environment": {"prefix": "", "sites": []}, "target": {}}
 BREAK
 try:
@@ -111,6 +111,10 @@ def test_doctor_says_so_beforehand(tmp_path: Path) -> None:
         ("guard.landlock.version = lambda: 2", "Landlock: this kernel has version 2 of it; it needs version 3"),
         ("guard.seccomp.architecture = lambda: None", "no table of system calls for this processor"),
         ("threading.Thread(target=threading.Event().wait, daemon=True).start()", "one thread: there are 2 before"),
+        (
+            "guard.priority.lower = lambda nice: guard.os.close(-1)",
+            "a lower priority: Bad file descriptor; nice=0 does",
+        ),
         ("del order['scratch']", "has the wrong form"),
         ("order['profile'] = 3", "has the wrong form"),
         ("order['processes'] = 8", "has the wrong form"),

@@ -32,6 +32,10 @@ MODEL = "def double(x):\n    return 2 * x\n"
         ({"profile": "limits", "allow_subprocess": True}, "allow_subprocess is for 'strict', and needs namespaces"),
         ({"profile": "strict", "allow_subprocess": True, "namespaces": "off"}, "needs namespaces"),
         ({"profile": "strict", "max_processes": 1}, "max_processes is a number of at least 8, not 1"),
+        ({"nice": -1}, "nice is a number from 0 to 19, not -1"),
+        ({"nice": 20}, "nice is a number from 0 to 19, not 20"),
+        ({"nice": True}, "nice is a number from 0 to 19, not True"),
+        ({"profile": "none", "nice": 5}, "nice is for 'limits' and 'strict'"),
         ({"address_space": 1 << 20}, "address_space is a number of at least 268435456"),
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -152,6 +153,31 @@ def renice_parent(victims: Victims, _: Any) -> bool:
     return True
 
 
+def raise_its_priority(victims: Victims, _: Any) -> bool:
+    """By each of the calls that set it, and by the limit that would let it."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = (ctypes.c_uint32 * 12)(48, 0, 0, 0, before - 1)  # sched_setattr: size, policy, flags (two), nice
+    attempts = [
+        lambda: resource.setrlimit(resource.RLIMIT_NICE, (40, 40)),
+        lambda: native.call("sched_setattr", 0, ctypes.byref(attributes), 0),
+        lambda: os.setpriority(os.PRIO_PROCESS, 0, before - 1),
+        lambda: os.nice(-1),
+    ]
+    for attempt in attempts:
+        with contextlib.suppress(OSError, ValueError):
+            attempt()
+    raised = os.getpriority(os.PRIO_PROCESS, 0) < before
+    if raised:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+    return raised
+
+
+def choose_its_processors(victims: Victims, _: Any) -> bool:
+    """Those that it was to leave alone, if it was told which to use."""
+    os.sched_setaffinity(0, os.sched_getaffinity(0))
+    return True
+
+
 def fork(victims: Victims, _: Any) -> bool:
     child = os.fork()
     if child == 0:
@@ -218,6 +244,7 @@ ATTACKS = {
         ptrace, ptrace_seize, process_vm_readv, proc_mem, proc_mem_of_parent, proc_environ,
         proc_cmdline, links_of_parent, pidfd_of_parent, pidfd_getfd,
         signal_parent, signal_victim, signal_group, signal_by_owner_of_a_pipe, limit_of_parent, affinity_of_parent,
-        renice_parent, fork, execute, execute_in_place, clone3, hijack_of_a_thread,
+        renice_parent, raise_its_priority, choose_its_processors,
+        fork, execute, execute_in_place, clone3, hijack_of_a_thread,
     )
 }  # fmt: skip
