@@ -109,15 +109,16 @@ class Intake:
         return records.fields_of(self._inbound.spilled(tensors[0]))
 
     def _outputs(self, call: Call, tensors: tuple[Tensor, ...], values: dict[str, Any]) -> Outputs:
-        outputs = Outputs()
         copies, lent, array_of = self._copies, self._lent, self._inbound.array
+        # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
         copied = 0
         for item in tensors:
             if copies or item.dtype in TEXT:
-                # Tensors may share a block, so that a small answer could be copied out into any amount of memory.
                 copied += item.nbytes
-                if copied > self._memory_limit:
-                    raise ProtocolError(f"its outputs claim more than its memory_limit of {self._memory_limit} bytes")
+        if copied > self._memory_limit:
+            raise ProtocolError(f"its outputs claim {copied} bytes, more than its memory_limit of {self._memory_limit}")
+        outputs = Outputs()
+        for item in tensors:
             array = array_of(item, call, lent)
             outputs[item.name] = self._private(array) if copies else array
         if values or len(outputs) != len(tensors):
