@@ -60,7 +60,7 @@ class Lent:
         self.early: dict[tuple[int, int], int] = {}
         self._in_flight = in_flight
         self._spent = spent
-        self._loans: dict[tuple[int, int], _Single | _Block] = {}  # nearly every block is lent once
+        self.loans: dict[tuple[int, int], _Single | _Block] = {}  # by block; nearly every one is lent once
         self._lock = threading.Lock()
 
     def add(self, tensor: Tensor, array: Any) -> None:
@@ -72,10 +72,10 @@ class Lent:
                     self.early[key] = early - 1
                 if early:
                     return
-            block = self._loans.setdefault(key, loan)
+            block = self.loans.setdefault(key, loan)
             if block is not loan:
                 if isinstance(block, tuple):
-                    block = self._loans[key] = _Block(block)
+                    block = self.loans[key] = _Block(block)
                 block.add(loan)
 
     def release(self, key: tuple[int, int]) -> None:
@@ -93,10 +93,10 @@ class Lent:
                 key = returned()
                 if key is None:
                     break
-                block = self._loans.get(key)
+                block = self.loans.get(key)
                 if isinstance(block, tuple):
                     back.append(block[1])
-                    del self._loans[key]
+                    del self.loans[key]
                 else:
                     self._release_one_of(key, block)
         if back and self._spent is not None:
@@ -107,7 +107,7 @@ class Lent:
         if block is not None:
             block.count -= 1
             if not block.count:
-                del self._loans[key]
+                del self.loans[key]
             return
         early = self.early.get(key, 0)
         if self._in_flight is None or early >= self._in_flight(key):
@@ -116,7 +116,7 @@ class Lent:
 
     def find(self, tensor: Tensor) -> Loan | None:
         """The loan that a tensor sent back to us lies in. It will be seen by whoever asks."""
-        for item, array in _loans_of(self._loans.get(tensor[3:5])):
+        for item, array in _loans_of(self.loans.get(tensor[3:5])):
             loan = Loan(array, item.offset, item.nbytes)
             if contains(loan, tensor):
                 expose(array)
@@ -125,15 +125,15 @@ class Lent:
 
     def clear(self) -> None:
         """The other side is dead: everything is ours again."""
-        self._loans = {}
+        self.loans = {}
         self._in_flight = None
 
     def __len__(self) -> int:
-        return sum(block.count if isinstance(block, _Block) else 1 for block in list(self._loans.values()))
+        return sum(block.count if isinstance(block, _Block) else 1 for block in list(self.loans.values()))
 
     @property
     def nbytes(self) -> int:
-        return sum(item.nbytes for block in list(self._loans.values()) for item, _ in _loans_of(block))
+        return sum(item.nbytes for block in list(self.loans.values()) for item, _ in _loans_of(block))
 
 
 def _loans_of(block: _Single | _Block | None) -> list[_Single]:

@@ -41,17 +41,17 @@ class Receiver:
         ``deadline_ns`` is a ``time.monotonic_ns()``, 0 for none. Raises ``ProtocolError``.
         """
         reader, bell = self._reader, self._bell
-        if not (reader.ready() and bell.try_wait()):
-            spin = self._spin
+        seen = reader.ready()
+        if not (seen and bell.try_wait()):
+            spin, rung = self._spin, False
             start = time.monotonic_ns()
-            seen = rung = False
             if spin.spins:
                 until = start + spin.budget_ns
                 seen = reader.spin(time.monotonic_ns, until if not deadline_ns or until < deadline_ns else deadline_ns)
                 rung = seen and bell.try_wait()
             if not rung:
                 # Where the record was seen but its ring was not, that comes at once: it is its writer's next step.
-                until = start + (_LATE_RING if seen or reader.ready() else self._look_up)
+                until = start + (_LATE_RING if seen else self._look_up)
                 rung = bell.wait(until if not deadline_ns or until < deadline_ns else deadline_ns)
                 if not (rung or reader.ready()):
                     return None

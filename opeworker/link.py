@@ -93,7 +93,8 @@ class Link:
         self._inbox, self._outbox_control = Segment.attach(inbox), Segment.attach(outbox)
         inbox_shape, outbox_shape = ring.read_control(self._inbox), ring.read_control(self._outbox_control)
         self.inbell, self.outbell = ChildDoorbell(inbell), ChildDoorbell(outbell)
-        self.receiver = Receiver(ring.RecordReader(self._inbox, inbox_shape), self.inbell, _IDLE, os.getppid())
+        self.reader = ring.RecordReader(self._inbox, inbox_shape)
+        self.receiver = Receiver(self.reader, self.inbell, _IDLE, os.getppid())
         self._writer = ring.RecordWriter(self._outbox_control, outbox_shape)
         self.slot = outbox_shape.payload
         self.progress = Progress(self._outbox_control)

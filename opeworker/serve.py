@@ -23,6 +23,10 @@ from isopod.opeworker.failure import BadValue
 from isopod.opeworker.link import Link
 from isopod.opeworker.outputs import name_outputs
 
+# Blocks that may be with the parent before it is looked which of them came back: that takes little longer for several
+# than for one. Whoever needs another block looks first.
+_AT_ONCE = 8
+
 # The kind of an answer, its tensors, what else is in it, and when the model started and finished.
 _Outcome = Tuple[int, Sequence[Tensor], Dict[str, Any], int, int]
 
@@ -46,20 +50,21 @@ class Server:
 
     def serve(self, model: Any) -> None:
         """Until the parent drains this worker."""
-        receive = self._link.receiver.receive
+        receive, lent = self._link.receiver.receive, self._lent
         while True:
             data = receive()
             if data is not None:
                 self._answer(model, data)
                 del data
-                self._reclaim()  # once the answer is on its way: nobody waits for this
+                if len(lent.loans) > _AT_ONCE:  # once the answer is on its way: nobody waits for this
+                    self._reclaim()
             elif self._link.draining:
                 return
 
     def _answer(self, model: Any, data: bytes) -> None:
         received = time.monotonic_ns()
         link = self._link
-        record = link.receiver.taken - 1
+        record = link.reader.taken - 1
         _, call, stamps, sent, plain, spilled = records.fields_of(data)
         deadline = stamps[0]
         if not link.progress.begin(record, call, link.cancellations) or 0 < deadline <= received:
@@ -72,7 +77,7 @@ class Server:
         self._copied = self._copied_in = 0
         running = context._running
         running.call = (record, call, deadline)
-        kind, tensors, extra, started, finished = self._run(model, sent, plain, received)
+        kind, tensors, extra, started, finished = self._run(model, sent, plain, received, deadline)
         if os.getpid() != link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
         # The arrays of the call are gone by now: what is still open, the model kept.
@@ -92,7 +97,7 @@ class Server:
         link.answer(answer)
         running.call = None
 
-    def _run(self, model: Any, sent: Sequence[Tensor], plain: dict[str, Any], received: int) -> _Outcome:
+    def _run(self, model: Any, sent: Sequence[Tensor], plain: dict[str, Any], received: int, deadline: int) -> _Outcome:
         """Have the model work on what was sent. Whatever goes wrong becomes its outcome."""
         started = finished = received
         inputs: dict[str, Any] = {}
@@ -108,7 +113,8 @@ class Server:
             returned = model(inputs)
             finished = time.monotonic_ns()
             blamed = "output"
-            tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), context.room_by())
+            room_by = context.room_by() if deadline else context.ROOM
+            tensors, kept, extra = self._outbound.place_all(name_outputs(returned).items(), room_by)
             is_own = self._link.is_own
             for item, array in zip(tensors, kept):
                 if is_own(item.segment):

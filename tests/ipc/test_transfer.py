@@ -180,7 +180,7 @@ def test_what_was_lent_may_come_back_as_a_view_and_nothing_else_may(wire: Wire) 
     item = wire.outbound.place("lent", own[2:6])[0]
     lent.add(item, own[2:6])
     mine = item._replace(segment=item.segment + OUTBOX)
-    lent._loans = {(key[0] + OUTBOX, key[1]): loans for key, loans in lent._loans.items()}
+    lent.loans = {(key[0] + OUTBOX, key[1]): loans for key, loans in lent.loans.items()}
     assert wire.receive(mine, lent).tolist() == own[2:6].tolist()
     part = mine._replace(offset=mine.offset + 32, shape=(3, 8), nbytes=96)
     assert wire.receive(part, lent).tolist() == own[3:6].tolist()
