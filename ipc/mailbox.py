@@ -19,7 +19,7 @@ class Receiver:
     between a ring and its record. So a record whose ring does not come is taken without it, after a moment.
     """
 
-    __slots__ = ("_bell", "_look_up", "_reader", "_spin", "empty_rings", "ready")
+    __slots__ = ("_bell", "_look_up", "_reader", "_spin", "_waited_ns", "empty_rings", "ready")
 
     def __init__(self, reader: RecordReader, bell: Any, look_up: int = LOOK_UP, other: int = 0) -> None:
         """``other`` is the process that writes, where its processors may not be ours."""
@@ -28,6 +28,7 @@ class Receiver:
         self._bell = bell  # a ParentDoorbell or a ChildDoorbell
         self._spin = Spin(other=other)
         self.ready = reader.ready
+        self._waited_ns = 0  # what there is to learn from
         self.empty_rings = 0  # since the last record
 
     @property
@@ -45,6 +46,9 @@ class Receiver:
         if not (seen and bell.try_wait()):
             spin, rung = self._spin, False
             start = time.monotonic_ns()
+            if self._waited_ns:  # of the wait before: then somebody waited for what we do, and now we wait anyway
+                spin.learn(self._waited_ns)
+                self._waited_ns = 0
             if spin.spins:
                 until = start + spin.budget_ns
                 seen = reader.spin(time.monotonic_ns, until if not deadline_ns or until < deadline_ns else deadline_ns)
@@ -56,7 +60,7 @@ class Receiver:
                 if not (rung or reader.ready()):
                     return None
             if spin.budget_ns:
-                spin.learn(time.monotonic_ns() - start)
+                self._waited_ns = time.monotonic_ns() - start
         data = reader.read()
         if data is None:
             self.empty_rings += 1

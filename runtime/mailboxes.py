@@ -55,9 +55,9 @@ class Mailboxes:
 
     def send(self, record: bytes) -> int:
         """Put one record into the inbox and ring; returns its number. The caller holds a lock and a credit."""
-        self.borrowed.flush()
         number = self._writer.write(record)
         self._inbell.ring()
+        self.borrowed.flush()  # last: the worker is under way
         return number
 
     def reclaim(self, lent: Lent) -> None:
