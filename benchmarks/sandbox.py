@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ PROFILES = {
 LOCK, READY = "the lock itself", "until ready"
 ALONE, BESIDE = "alone", "beside"
 MOST = 2.0  # times its own median
+_ON_ONE = "does so with one processor (cpus=)"
 ABUSES: dict[str, dict[str, Any]] = {
     "burns, 4 threads": {"how": "burn", "size": 4},
     "burns, 32 threads": {"how": "burn", "size": 32},
@@ -42,6 +44,7 @@ ABUSES: dict[str, dict[str, Any]] = {
     "fills 1 GiB of memory": {"how": "fill", "size": 1 << 30},
     "writes to its scratch folder": {"how": "write", "size": 1 << 24},
     "starts 100 threads, again and again": {"how": "threads", "size": 100},
+    _ON_ONE: {"how": "threads", "size": 100},
     "starts processes, as many as it can": {"how": "processes"},
 }
 _FOLDER = Path(__file__).resolve().parent
@@ -111,7 +114,8 @@ def _neighbours(results: Results, progress: Progress) -> None:
             if starts and not _can_start_processes():
                 continue
             progress.step(f"{NEIGHBOURS}, one that {name}", _ABUSE + 1.0)
-            with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=forking if starts else box) as abuser:
+            cpus = [max(os.sched_getaffinity(0))] if name == _ON_ONE else None
+            with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=forking if starts else box, cpus=cpus) as abuser:
                 alone = _for_a_while(model, x, 0.4)
                 done = abuser.submit(seconds=_ABUSE, **abuse)
                 time.sleep(0.2)  # until it is at it: there is nothing else to see of it
