@@ -73,6 +73,24 @@ def in_caller(path: str) -> None:
     session.Mailboxes = Mailboxes
 
 
+def _address_of(bell: Any) -> int:
+    return ctypes.addressof(bell._post.args[0]._obj)
+
+
+class _Returned:
+    """The compiled end of the return ring, with what the pure one has beside it."""
+
+    def __init__(self, reader: Any) -> None:
+        self._take, self.ready = reader.take, reader.ready
+        self._taken: Any = iter(())
+
+    def next(self) -> Any:
+        for key in self._taken:
+            return key
+        self._taken = iter(self._take())
+        return next(self._taken, None)
+
+
 def in_worker(path: str) -> None:
     """For this worker, from within the import of its model."""
     module = load(path)
@@ -82,18 +100,18 @@ def in_worker(path: str) -> None:
 
     link, server = _on_stack("Link"), _on_stack("Server")
     assert link.receiver.taken == 0, "the worker has begun to serve"
-    address = link.inbell._post.args[0].value
+    address = _address_of(link.inbell)
     inbox, outbox = link._inbox, link._outbox_control
     inbox_shape, outbox_shape = ring.read_control(inbox), ring.read_control(outbox)
     reader = module.RecordReader(inbox, inbox_shape)
     reader.listen(address, link.receiver._look_up, Spin(other=os.getppid()).budget_ns)
     writer = module.RecordWriter(outbox, outbox_shape)
-    writer.listen(link.outbell._post.args[0].value, 0, 0)
+    writer.listen(_address_of(link.outbell), 0, 0)
     write, sent_word = writer.write, layout.SENT_WORD
     link.receiver, link._writer = reader, writer
     link.answer = lambda record: write(record, sent_word)
     link.return_writer = returning = module.ReturnWriter(outbox, outbox_shape, inbox)
-    link.return_reader = module.ReturnReader(inbox, inbox_shape, outbox)
+    link.return_reader = _Returned(module.ReturnReader(inbox, inbox_shape, outbox))
     server._borrowed._writer, server._borrowed._waiting = returning, returning.waiting
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import struct
@@ -109,7 +110,7 @@ def test_a_wait_ends_by_a_ring_a_deadline_and_a_ring_without_a_record() -> None:
     with contextlib.closing(segment), contextlib.closing(bell):
         other = ChildDoorbell(os.dup(bell.fd))
         reader = compiled.RecordReader(segment, SHAPE)
-        reader.listen(other._post.args[0].value, 60 * 10**9, 10**6)
+        reader.listen(ctypes.addressof(other._post.args[0]._obj), 60 * 10**9, 10**6)
         writer = ring.RecordWriter(segment, SHAPE)
 
         def send() -> None:
