@@ -132,6 +132,7 @@ class Server:
             else:
                 told = error
             kind, extra = records.RAISED, {"error": failure.describe(told, blamed)}
+            told = None  # or its traceback would keep this frame, and with it the inputs, until the collector comes
         return kind, (), extra, started, finished if finished >= started else time.monotonic_ns()
 
     def _told_of(self, sent: Sequence[Tensor]) -> dict[str, Any]:

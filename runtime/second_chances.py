@@ -163,6 +163,7 @@ def _end(call: Call, error: Exception) -> None:
     if call.number < 0:  # else its worker may read the inputs: they are let go with its answer
         call.release()
     call.error = own_copy(error)
+    call.told = True  # its worker may have it all the same, and answer
     deliver(call)
 
 

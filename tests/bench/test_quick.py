@@ -107,5 +107,4 @@ def test_bytecodes_of_both_sides_are_counted() -> None:
         for phase in ("1 KB, small", "1 KB, x + 1, copies")
         for side in ("caller", "worker")
     }
-    assert min(counted.values()) > 0
-    assert counted["bytecodes, 1 KB, small, caller"] < counted["bytecodes, 1 KB, x + 1, copies, caller"]
+    assert min(counted.values()) > 100, "no call is done with less"

@@ -367,5 +367,5 @@ def test_every_caller_has_its_own_answer_whatever_happens(models: Path) -> None:
                 if worker.state == "ready":
                     os.kill(worker.pid, 9)
         join(threads)
-        assert all(isinstance(answered, int) and answered > 10 for answered in found), found
+        assert not [answered for answered in found if not isinstance(answered, int) or answered <= 10]
         assert model(x=row(1))["y"][0, 0] == 2

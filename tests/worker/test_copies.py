@@ -52,6 +52,13 @@ def copies(swiss: isopod.Model) -> Iterator[Copies]:
         os.sched_yield()
 
 
+def test_an_input_of_a_call_that_raises_is_not_kept_by_its_traceback(swiss: isopod.Model, copies: Copies) -> None:
+    for _ in range(3):
+        with pytest.raises(isopod.ModelError, match="outer reason"):
+            swiss(do="raise", x=np.ones(16))
+        assert swiss.stats().shared_bytes_used == 0
+
+
 def test_an_input_made_in_shared_memory_is_seen_where_it_lies(
     swiss: isopod.Model, copies: Copies, place: Callable[[Any], dict[str, int]]
 ) -> None:
