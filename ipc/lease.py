@@ -27,8 +27,7 @@ class Lease(weakref.ref):  # type: ignore[type-arg]
     """One root array over one block. ``token`` is what its owner needs to take the block back.
 
     ``private`` is where an array goes that nobody but us has seen, so that it may serve again as it is once we have no
-    use for it; None of any other. ``sent`` is how it was described to the other side the last time,
-    for whoever did that.
+    use for it; None of any other. ``sent`` is how it was described to the other side the last time, and who did that.
     """
 
     __slots__ = ("holding", "private", "root_id", "segment", "sent")

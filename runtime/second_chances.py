@@ -15,14 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from isopod.ipc.errors import WorkerTimeout, WorkerUnavailable
-from isopod.runtime.calls import Call, deadline_after
+from isopod.runtime.calls import Call
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.flight import deliver
 from isopod.runtime.futures import Place
+from isopod.runtime.request import ARENA_WAIT_NS
 from isopod.runtime.session import Gone, Session
-
-_ARENA_WAIT = 5.0  # seconds to wait for memory: only a record that was spilled, or a foreign array, needs any
-
 
 # Is told where a call is now: with a worker, or here.
 Follow = Callable[[Call, Place], None]
@@ -34,7 +32,7 @@ def resend(deployment: Deployment, call: Call) -> Session:
         while True:
             session = deployment.live(call.deadline_ns)
             try:
-                session.resend(call, call.deadline_ns or deadline_after(_ARENA_WAIT))
+                session.resend(call, call.deadline_ns or -ARENA_WAIT_NS)
             except Gone:
                 continue
             return session
@@ -148,7 +146,7 @@ class SecondChances:
         follow(call, session)
         outcome = call.deliver
         try:
-            session.resend(call, call.deadline_ns or deadline_after(_ARENA_WAIT))
+            session.resend(call, call.deadline_ns or -ARENA_WAIT_NS)
         except Gone:
             with self._lock:
                 self._waiting.appendleft((call, follow))

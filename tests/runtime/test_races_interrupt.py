@@ -58,17 +58,24 @@ def test_at_any_line_of_a_call(model: isopod.Model, step: int) -> None:
             return
 
 
+def led_and_followed() -> tuple[Flight, Call, Call]:
+    """A flight of no worker, the call whose caller leads, and one whose caller waits behind it."""
+    flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
+    first, second = (Call(0, None, None, threaded=True) for _ in range(2))
+    flight._leader = first
+    flight._line_up(second)
+    assert second.wake is not None
+    assert second.wake.locked()
+    return flight, first, second
+
+
 def test_at_any_line_of_handing_the_lead_over() -> None:
     """RACE lost lead: the next one in line has it, and is awake, once the interrupted caller has abandoned its call."""
     number = 0
     while True:
         number += 1
-        flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
-        first, second = (Call(0, None, None, threaded=True) for _ in range(2))
-        flight._leader = first
-        flight._line_up(second)
+        flight, first, second = led_and_followed()
         assert second.wake is not None
-        assert second.wake.locked()
         interrupt = Interrupt(number)
         try:
             with interrupt:
@@ -87,10 +94,7 @@ def test_at_any_line_of_telling_one_that_follows() -> None:
     number = 0
     while True:
         number += 1
-        flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
-        first, second = (Call(0, None, None, threaded=True) for _ in range(2))
-        flight._leader = first
-        flight._line_up(second)
+        flight, first, second = led_and_followed()
         flight.sent[second.id] = second
         interrupt = Interrupt(number)
         try:
