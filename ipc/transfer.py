@@ -90,11 +90,12 @@ class ArenaOwner:
         root[...] = array
         return root, lease
 
-    def spent(self, arrays: Iterable[Array]) -> None:
+    def spent(self, arrays: Sequence[Array]) -> None:
         """Neither side needs these any more. What are copies that nobody else has seen is spare."""
         if self.arena.closed:
             return
-        for array in arrays:
+        # The last one first: then several of one kind are taken again in this order, each under the name it had.
+        for array in reversed(arrays):
             lease = roots.get(id(array))
             if lease is not None and lease() is array:
                 alike = lease.private

@@ -47,6 +47,7 @@ class Call:
     wake: threading.Lock | None = None
     tensors: Sequence[Tensor] = ()
     kept: list[Any]
+    by_block: dict[tuple[int, int], list[int]] | None = None  # which of the tensors lie there, once that is asked
     plain = b""  # what is not a tensor, packed
     record = b""
     attempt = sends = 1
@@ -105,12 +106,16 @@ class Call:
 
     def find(self, tensor: Tensor) -> Loan | None:
         """The input that an output lies in, where a model returned a view of it."""
-        for item, array in zip(self.tensors, self.kept, strict=False):
-            if (item.segment, item.block) == (tensor.segment, tensor.block):
-                loan = Loan(array, item.offset, item.nbytes)
-                if contains(loan, tensor):
-                    expose(array)
-                    return loan
+        if self.by_block is None:  # a model may return as many views as there are inputs
+            self.by_block = {}
+            for place, item in enumerate(self.tensors):
+                self.by_block.setdefault((item.segment, item.block), []).append(place)
+        for place in self.by_block.get((tensor.segment, tensor.block), ()):
+            item, array = self.tensors[place], self.kept[place]
+            loan = Loan(array, item.offset, item.nbytes)
+            if contains(loan, tensor):
+                expose(array)
+                return loan
         return None
 
     def uses(self, key: tuple[int, int]) -> int:
@@ -119,7 +124,7 @@ class Call:
 
     def release(self) -> None:
         """Let the inputs go: their memory can be used again."""
-        self.tensors, self.kept = (), []
+        self.tensors, self.kept, self.by_block = (), [], None
         self.plain = self.record = b""
         self.inputs = None
 

@@ -37,6 +37,16 @@ def test_the_next_array_of_its_kind_lies_where_the_last_one_lay(wire: Wire) -> N
     assert [block.label for block in wire.arena.live.values()] == ["y"]
 
 
+def test_several_of_one_kind_lie_each_where_it_lay_before_and_are_described_as_they_were(wire: Wire) -> None:
+    arrays = [(f"x{number}", np.full(3, float(number))) for number in range(10)]
+    before, kept, _ = wire.outbound.place_all(arrays)
+    for _ in range(3):
+        wire.owner.spent(kept)
+        again, kept, _ = wire.outbound.place_all(arrays)
+        assert all(one is other for one, other in zip(before, again, strict=True))
+        assert [array.tolist() for array in kept] == [array.tolist() for _, array in arrays]
+
+
 @pytest.mark.parametrize(
     "other", [np.ones(100, np.int64), np.ones((10, 10)), np.ones(99)], ids=["dtype", "rank", "size"]
 )
