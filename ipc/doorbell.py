@@ -223,7 +223,8 @@ class Spin:
     while answers come quickly on another core. With a slow model, a paced caller, busy cores, or both sides on
     one core it only burns time. (Counting how often a spin finds its record does not tell: on one core the kernel takes
     the spinner off in mid-spin, runs the other side, and the spin "succeeds".) So both ways are timed: 4 of every 128
-    waits go the other way, and parking wins a tie.
+    waits go the other way, and parking wins a tie. Where spins end sooner than any core wakes up, none does: to sleep
+    among them costs those calls the most, and after it the scheduler may have both sides on one core.
     """
 
     __slots__ = ("_averages", "_best", "_count", "_was_long", "budget_ns", "spins")
@@ -258,7 +259,7 @@ class Spin:
         average = averages[mode]
         averages[mode] += (min(waited_ns, max(4 * average, self.budget_ns / 4)) - average) / 8
         turn = self._count = (self._count + 1) & 127
-        if turn >= 124:
+        if turn >= 124 and not (self._best and averages[1] < self.budget_ns / 4):
             self.spins = not self._best
         else:
             self.spins = self._best = averages[1] < 0.9 * averages[0]

@@ -246,11 +246,17 @@ def settled_on(spin: Spin, parked_ns: int, spun_ns: int) -> float:
 def test_the_faster_way_of_waiting_wins_and_the_other_is_tried_now_and_then() -> None:
     spin = Spin(60_000)
     assert spin.spins
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=5_000) < 1
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1
     assert 0 < settled_on(spin, parked_ns=5_000, spun_ns=50_000) < 0.1
     assert 0 < settled_on(spin, parked_ns=10_000, spun_ns=10_000) < 0.1  # a tie is not worth the processor
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=5_000) < 1  # it is never too late to learn
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1  # it is never too late to learn
     assert 0 < settled_on(spin, parked_ns=10**9, spun_ns=10**9) < 0.1  # a slow model
+
+
+def test_where_spins_end_sooner_than_anybody_wakes_up_there_is_nothing_to_try() -> None:
+    spin = Spin(60_000)
+    assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == 1
+    assert 0 < settled_on(spin, parked_ns=30_000, spun_ns=100_000) < 0.1  # the cores are busy now
 
 
 def test_a_pause_between_bursts_is_no_reason_not_to_spin_in_them() -> None:
