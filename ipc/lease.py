@@ -7,6 +7,10 @@ array. So one weak reference on the root is the whole bookkeeping: when it fires
 more. (A weak reference on the mapping or on a memoryview of it does not do: ``np.frombuffer`` wraps it in a fresh
 one, and the reference fires while the array is in use.)
 
+The inputs of a call that runs do without (*unleased*): whoever runs it holds their roots himself, and sees at its end
+by the count of references whether anybody else does. Most often nobody does, and a lease takes as long to make and to
+end as the array itself. So one is made when an input is kept, or when somebody asks for it.
+
 A callback may run at any moment in any thread, even in the middle of our own code, so what it calls must neither
 wait for a lock nor fail.
 """
@@ -62,10 +66,12 @@ Place = Tuple[Segment, int, int]
 
 roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
 
+# Those without a lease, by id, too: (the root, what its call said of it, its segment, its holding).
+unleased: dict[int, tuple[Array, Any, Segment, Holding]] = {}
 
-def adopt(segment: Segment, holding: Holding, shape: Any, dtype: Any, private: Any = None) -> Array:
-    """A root array in a block of the segment. The block's owner hears of its end."""
-    root = np.ndarray(shape, dtype, segment.map, holding[4])
+
+def adopt(root: Array, segment: Segment, holding: Holding, private: Any = None) -> Array:
+    """Give a root array, which lies in a block of the segment, its lease: the block's owner hears of its end."""
     lease = Lease(root, _ended)
     lease.segment = segment
     lease.holding = holding
@@ -74,6 +80,14 @@ def adopt(segment: Segment, holding: Holding, shape: Any, dtype: Any, private: A
     lease.root_id = root_id = id(root)
     roots[root_id] = lease
     return root
+
+
+def _adopt_all() -> None:
+    """Somebody asks for a lease that may be one of those that are not made yet."""
+    while unleased:
+        root_id, (root, item, segment, holding) = unleased.popitem()
+        holding[0].open[root_id] = item
+        adopt(root, segment, holding)
 
 
 def _ended(lease: Any) -> None:
@@ -98,13 +112,16 @@ def lease_of(array: Array) -> Lease | None:
     if lease is not None and lease() is array:
         return lease
     base = array.base
-    if base is None or not roots:
+    if base is None:
         return None
     lease = roots.get(id(base))
     if lease is not None and lease() is base:
         return lease
     if isinstance(base, np.ndarray) and base.base is None:
         return None  # an ordinary view of an ordinary array, the usual case
+    if unleased:
+        _adopt_all()
+        return lease_of(array)
     # Through another library (torch.from_numpy(x).numpy()) the chain of bases is broken; addresses are not.
     address = address_of(array)
     for lease in list(roots.values()):

@@ -17,7 +17,7 @@ import numpy as np
 from isopod.ipc import layout, tensor
 from isopod.ipc.arena import Arena, Block
 from isopod.ipc.errors import ProtocolError, SpecError
-from isopod.ipc.lease import Array, Holding, Lease, address_of, adopt, lease_of, locate, roots
+from isopod.ipc.lease import Array, Holding, Lease, address_of, adopt, lease_of, locate, roots, unleased
 from isopod.ipc.lent import Borrowed
 from isopod.ipc.record import Tensor
 from isopod.ipc.segment import Segment
@@ -123,7 +123,8 @@ class ArenaOwner:
         block: Block = self.arena.allocate(dtype.itemsize * tensor.item_count(shape), label, deadline_ns)
         try:
             holding = (self, block, block.offset, block.size, block.offset)
-            return adopt(block.home.segment, holding, shape, dtype, private)
+            segment = block.home.segment
+            return adopt(np.ndarray(shape, dtype, segment.map, block.offset), segment, holding, private)
         except ValueError as error:  # more dimensions than numpy has
             self.arena.free(block)
             raise SpecError(f"{label} cannot have the shape {shape!r}: {error}") from None
@@ -303,14 +304,15 @@ class Inbound:
             if self._ours(item.segment):
                 return self._view(item, dtype, lenders)
             found = self._note(item, dtype)
-        borrowed = self.borrowed
+        dtype, holding = found
         try:
-            root = adopt(segment, found[1], item.shape, found[0])
+            root = np.ndarray(item.shape, dtype, segment.map, holding[4])
         except (ValueError, OverflowError) as error:  # an empty tensor may still claim impossible dimensions
             raise ProtocolError(f"a tensor cannot have the shape {item.shape}: {error}") from None
-        if borrowed.by_answer:
-            borrowed.open[id(root)] = item
-        return root
+        if self.borrowed.by_answer:
+            unleased[id(root)] = (root, item, segment, holding)
+            return root
+        return adopt(root, segment, holding)
 
     def _note(self, item: Tensor, dtype: Any) -> tuple[Any, Holding]:
         if len(self._found) >= _MAX_FOUND:

@@ -80,8 +80,8 @@ class Server:
         kind, tensors, extra, started, finished = self._run(model, sent, plain, received, deadline)
         if os.getpid() != link.process:
             os._exit(0)  # the model forked, and its child came back here: the answer is the original's to give
-        # The arrays of the call are gone by now: what is still open, the model kept.
-        told = self._told_of(sent) if self._borrowed.open or self._copied_in else {}
+        held = self._borrowed.still_held()  # the arrays of the call are gone by now, but for what the model kept
+        told = self._told_of(sent, held) if held or self._copied_in else {}
         if told:
             extra = {**extra, **told}
         stamps = (received, started, finished, 0, self._copied)
@@ -135,10 +135,9 @@ class Server:
             told = None  # or its traceback would keep this frame, and with it the inputs, until the collector comes
         return kind, (), extra, started, finished if finished >= started else time.monotonic_ns()
 
-    def _told_of(self, sent: Sequence[Tensor]) -> dict[str, Any]:
+    def _told_of(self, sent: Sequence[Tensor], held: Sequence[Tensor]) -> dict[str, Any]:
         """What else an answer says: which inputs the model keeps, and how many bytes of them were copied."""
         told: dict[str, Any] = {}
-        held = self._borrowed.still_held()
         if held:
             told["held"] = [sent.index(item) for item in held]
         if self._copied_in:

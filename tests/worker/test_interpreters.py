@@ -37,9 +37,13 @@ def test_a_child_on_this_python(version: str, models: Path) -> None:
             model(do="raise", x=3)
         assert "KeyError: 'the inner reason'" in caught.value.remote_traceback
         assert len(model(do="many_outputs", x=500)) == 500
-        model(do="keep", x=np.ones(100))
-        assert model(do="hand_over")["kept"].sum() == 100
         assert model.stats().bytes_copied_in > 0
+    with isopod.load(models / "keepers.py:Keeper", env=env, timeout=120) as model:
+        model(do="keep", way="attribute", x=np.ones(100))
+        for _ in range(5):
+            model(x=np.zeros(100))
+        assert model(do="returned")["returned"] == 0  # references are counted rightly here, neither one too few
+        assert model()["values"].sum() == 100  # nor one too many
     with isopod.load(models / "deaths.py:Dying", env=env) as model:
         with pytest.raises(WorkerCrashed, match="SIGSEGV") as crash:
             model(way="sigsegv")
