@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import itertools
 import math
 import threading
@@ -154,17 +152,6 @@ class Call:
         again.verdict, again.shared = self.verdict, self.shared
         self.release()  # they are the next one's: this one is kept by tracebacks
         return again
-
-
-def tell_loop(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
-    """From any thread: what the future stands for has come."""
-
-    def settle() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    with contextlib.suppress(RuntimeError):  # the loop was closed with the call in flight
-        loop.call_soon_threadsafe(settle)
 
 
 def deadline_after(timeout: float | None) -> int:

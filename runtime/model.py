@@ -23,12 +23,13 @@ from isopod.ipc.errors import ArenaFull, SpecError
 from isopod.ipc.spec import TensorSpec
 from isopod.runtime.batching import Batch, tasks
 from isopod.runtime.batching.batcher import Batcher
-from isopod.runtime.calls import FOREVER, Call, check_seconds, tell_loop
+from isopod.runtime.calls import FOREVER, Call, check_seconds
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
 from isopod.runtime.flight import Flight
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
+from isopod.runtime.loops import teller
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.request import ARENA_WAIT_NS, Request
 from isopod.runtime.sandbox.report import SandboxReport
@@ -134,9 +135,10 @@ class Model:
             with self._deployment.admission:
                 return _result(await tasks.answered(self._batcher, request, loop))
         future: asyncio.Future[None] = loop.create_future()
+        tell = teller(loop)
 
         def deliver(_: Call) -> None:
-            tell_loop(loop, future)
+            tell(future)
 
         again: Call | None = None
         with self._deployment.admission:

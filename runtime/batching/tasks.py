@@ -7,7 +7,8 @@ import functools
 
 from isopod.ipc.errors import ArenaFull
 from isopod.runtime.batching.batcher import Batcher
-from isopod.runtime.calls import Call, tell_loop
+from isopod.runtime.calls import Call
+from isopod.runtime.loops import teller
 from isopod.runtime.request import Request
 
 
@@ -17,7 +18,8 @@ async def answered(batcher: Batcher, request: Request, loop: asyncio.AbstractEve
     Cancelling the task takes it out of a batch that is not sent yet; else its part of the answer is dropped.
     """
     future: asyncio.Future[None] = loop.create_future()
-    join = functools.partial(batcher.join, request, lambda _: tell_loop(loop, future), threaded=False)
+    tell = teller(loop)
+    join = functools.partial(batcher.join, request, lambda _: tell(future), threaded=False)
     try:
         member = join(room_by_ns=0)
     except ArenaFull:
