@@ -274,7 +274,9 @@ class Deployment:
         found = [report for session in sessions if (report := session.sandbox_report) is not None]
         if not found:
             raise WorkerUnavailable(f"model {self.name!r} has no worker at this moment; ask again when it is ready")
-        return replace(found[0], pids=tuple(pid for report in found for pid in report.pids))
+        mechanisms = dict.fromkeys(one for report in found for one in report.mechanisms)  # of which some may differ
+        pids = tuple(pid for report in found for pid in report.pids)
+        return replace(found[0], mechanisms=tuple(mechanisms), pids=pids)
 
     # ------------------------------------------------------------------ the end
 

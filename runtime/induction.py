@@ -44,7 +44,9 @@ class Induction:
         if sandbox.allow_subprocess:
             self._process.moved(*moved_to(done))
         try:
-            self.report = examine(order.name, self._process.pid, sandbox, order.memory_limit, done, order.sandbox)
+            self.report = examine(
+                order.name, self._process.pid, sandbox, order.memory_limit, done, order.sandbox, self._process.cpus
+            )
         except SandboxUnavailable as error:
             self._process.kill("its sandbox does not hold")
             text = {"type": "SandboxUnavailable", "message": str(error), "traceback": "", "missing": ""}

@@ -106,8 +106,9 @@ def load(
     A worker is replaced between calls after ``max_calls`` calls, at ``max_age`` seconds, or above ``max_rss`` bytes of
     private memory. ``cpus`` are the processors that workers may use: ``"0-3"`` or ``[0, 1]`` for all alike, a list of
     such for one each. ``placement`` chooses them: ``"latency"``, the core that this thread runs on; ``"throughput"``,
-    other cores, one each where there are enough. The application's own threads are never pinned. ``threads`` are those
-    of workers' libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
+    other cores, one each where there are enough. Without either, a strict model leaves one core to others, always the
+    same, and any other leaves none. The application's own threads are never pinned. ``threads`` are those of workers'
+    libraries (OpenMP, BLAS, Torch, TensorFlow), before ``env``'s.
 
     ``start="fork-template"``, for models that you trust: their framework is imported once, by a template process of the
     environment that computes nothing, and workers are forked from it in milliseconds. It imports ``Env.warm``, the
@@ -115,7 +116,8 @@ def load(
     forked, the log says so, and workers are spawned.
 
     ``sandbox`` is ``"limits"``, ``"strict"`` for a model that is not trusted, ``"none"``, or a ``Sandbox``. None is
-    ``"limits"``, or what a pod asks for, which is never less.
+    ``"limits"``, or what a pod asks for, which is never less. A strict model that is to have every processor is given
+    them: ``cpus=os.sched_getaffinity(0)``.
 
     ``crash_reports`` (the environment variable ``ISOPOD_CRASH_REPORTS`` by default) is a folder that each crash is
     written to by itself, as ``CrashReport.save`` does; the newest 100 stay.
@@ -182,10 +184,11 @@ def _checked(batch: Any) -> Batch:
 def timed(model: Model) -> Model:
     """The same model once more, in a process of its own that does nothing but time it; see the worker's ``timed``.
 
-    Raises as ``load``.
+    It has the processors of the model's first worker. Raises as ``load``.
     """
     given = model._source
-    return _again(replace(given, target=replace(given.target, timed=True), contract=Contract(), start="spawn"))
+    once_more = replace(given, target=replace(given.target, timed=True), contract=Contract(), start="spawn")
+    return _again(once_more, model._deployment.staffing.cpus[:1])
 
 
 def elsewhere(model: Model, placement: Placement) -> Model:

@@ -2,7 +2,8 @@
 
 A wake-up takes about 6 µs within a core and 50 µs to another one that sleeps; but on a core of its own a worker works
 while its caller does, and both may look for each other's record instead of sleeping. So it depends on the calls which
-of the two is better, and the scheduler, which is left alone by ``"auto"``, changes its mind. Only workers are pinned:
+of the two is better, and the scheduler, which is left alone by ``"auto"``, changes its mind. But a model that is not
+trusted leaves one core to others: it would slow them by their caches alone, at any priority. Only workers are pinned:
 which processors the application's own threads use is the application's affair.
 """
 
@@ -30,10 +31,10 @@ def processors(
 
 
 def placed(placement: str, workers: int) -> tuple[Cpus, ...]:
-    """The processors of each worker, for whoever calls this; empty where the scheduler decides.
+    """The processors of each worker, for whoever calls this; empty where nothing is asked.
 
     ``"latency"``: where the calling thread runs just now. ``"throughput"``: anywhere else, each on a core of its own
-    while there are enough of them; where there is no other core, as the scheduler likes. Raises ``SpecError``.
+    while there are enough of them; where there is no other core, as if nothing were asked. Raises ``SpecError``.
     """
     if placement not in get_args(Placement):
         raise SpecError(f"placement cannot be {placement!r}; it is one of {', '.join(get_args(Placement))}")
@@ -49,6 +50,15 @@ def placed(placement: str, workers: int) -> tuple[Cpus, ...]:
     if workers > len(cores):
         return (allowed - here,) * workers
     return tuple(cores[:workers])
+
+
+def all_but_one_core(allowed: Cpus) -> Cpus:
+    """What a strict worker runs on where nothing is asked: it leaves the first core, so that all leave the same one.
+
+    Where there is no other core it leaves one logical processor, and none where there is but one.
+    """
+    first = min(allowed)
+    return allowed - core_of(first) or allowed - {first} or allowed
 
 
 def core_of(cpu: int) -> Cpus:

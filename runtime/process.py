@@ -62,6 +62,7 @@ class WorkerProcess:
     pidfd: int = -1
     first: int = -1  # the process whose end is that of all others, if there are any
     adopted: bool = False
+    cpus: frozenset[int] | None = None  # the processors that it was given, None for all of ours
     end_reason: str = field(default="")
     _reaper: Callable[[], tuple[int | None, int]] | None = field(default=None, repr=False)
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -219,11 +220,16 @@ def both_ends() -> Iterator[tuple[WorkerProcess, tuple[int, ...]]]:
 
 
 def spawn(
-    python: Path, variables: Mapping[str, str], bytecode: Path, role: Literal["worker", "template"] = "worker"
+    python: Path,
+    variables: Mapping[str, str],
+    bytecode: Path,
+    role: Literal["worker", "template"] = "worker",
+    cpus: frozenset[int] | None = None,
 ) -> WorkerProcess:
     """Start a worker, or a template of workers, on a base interpreter; our modules' bytecode is kept in ``bytecode``.
 
-    ``variables`` are its whole environment. Raises ``SpecError`` where the interpreter cannot be executed.
+    ``variables`` are its whole environment, ``cpus`` its processors (None: all of ours), which it has before it is told
+    what to load. Raises ``SpecError`` where the interpreter cannot be executed, ``OSError`` where they are not there.
     """
     with both_ends() as (process, (control, stdout, stderr, faults, lifeline)):
         command = [str(python), "-I", "-S", *(["-B"] if sys.dont_write_bytecode else [])]
@@ -242,9 +248,14 @@ def spawn(
         except OSError as error:
             raise SpecError(f"the interpreter {python} cannot be started: {error.strerror}") from error
         try:
+            # Not by way of this thread, which passes its own on: whoever asks for some, even for all that it has, has
+            # no others ever again, also where a container is given more.
+            if cpus is not None:
+                os.sched_setaffinity(popen.pid, cpus)
+                process.cpus = cpus
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             process.born(popen.pid, os.pidfd_open(popen.pid), functools.partial(_reap, popen, peak))
-        except OSError:  # out of descriptors
+        except OSError:  # out of descriptors, or of processors
             popen.kill()
             popen.wait()
             raise

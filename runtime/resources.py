@@ -53,6 +53,17 @@ def parsed(text: str) -> set[int]:
     return cpus
 
 
+def listed(cpus: Iterable[int]) -> str:
+    """The other way round: ``"0-3,8"``."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and cpu == runs[-1][-1] + 1:
+            runs[-1].append(cpu)
+        else:
+            runs.append([cpu])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
 def pin(pid: int, cpus: Cpus) -> None:
     """Move a running worker, all of its threads, to other processors. One that has just died is no matter.
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from isopod.ipc.errors import SpecError
 from isopod.runtime.blueprint import Blueprint
+from isopod.runtime.placement import all_but_one_core
 from isopod.runtime.supervisor import Crew
 from isopod.runtime.template import Kind, Template, Then
 
@@ -32,13 +33,14 @@ class Starter:
             self._template = crew.templates.take(Kind.of(blueprint.python, blueprint.environ(), order.environment))
 
     def order(self, cpus: frozenset[int] | None, then: Then) -> None:
-        """Have a worker started on some processors (None: all of ours). Does not wait.
+        """Have a worker started on some processors (None: all of ours, but for a strict one). Does not wait.
 
         ``then`` is called on a thread of the crew's, and may not block.
         """
         blueprint, template = self._blueprint, self._template
         if template is None:
-            self._crew.spawner.order(blueprint.python, blueprint.environ(), cpus, then)
+            chosen = all_but_one_core if cpus is None and blueprint.sandbox.strict else cpus
+            self._crew.spawner.order(blueprint.python, blueprint.environ(), chosen, then)
             return
         target = blueprint.order.target
         modules = (*blueprint.warm, f"isopod.opeworker.backends.{target['backend']}")  # most import their framework

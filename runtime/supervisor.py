@@ -8,13 +8,12 @@ spawned the child.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -23,6 +22,7 @@ from isopod.runtime import process
 from isopod.runtime.environment.store import home
 from isopod.runtime.keeper import Keeper
 from isopod.runtime.monitor import Monitor
+from isopod.runtime.resources import Cpus
 from isopod.runtime.scribe import Scribe
 from isopod.runtime.template import Templates, Then
 
@@ -30,10 +30,14 @@ _logger = logging.getLogger("isopod")
 _LAST_CALLS = 1.0  # seconds for each model's running calls at the end of the application
 
 
+# Processors, None for all of ours, or what chooses of ours when a process is started: a container may be given others.
+Chosen = Cpus | Callable[[Cpus], Cpus] | None
+
+
 class _Order(NamedTuple):
     python: Path
     variables: Mapping[str, str]
-    cpus: frozenset[int] | None
+    cpus: Chosen
     role: Literal["worker", "template"]
     then: Then
 
@@ -50,11 +54,11 @@ class Spawner:
         self,
         python: Path,
         variables: Mapping[str, str],
-        cpus: frozenset[int] | None,
+        cpus: Chosen,
         then: Then,
         role: Literal["worker", "template"] = "worker",
     ) -> None:
-        """Have a process started on a base interpreter, on some processors (None: all of ours). Does not wait.
+        """Have a process started on a base interpreter, on some processors. Does not wait.
 
         ``then`` is called on the spawner's thread, and may not block.
         """
@@ -73,8 +77,8 @@ class Spawner:
     def _fill(order: _Order) -> None:
         made, error = None, None
         try:
-            with _on(order.cpus):
-                made = process.spawn(order.python, order.variables, home() / "bytecode", order.role)
+            cpus = order.cpus(frozenset(os.sched_getaffinity(0))) if callable(order.cpus) else order.cpus
+            made = process.spawn(order.python, order.variables, home() / "bytecode", order.role, cpus)
         except Exception as failure:  # goes to whoever asked for the process
             error = failure
         try:
@@ -83,20 +87,6 @@ class Spawner:
             _logger.exception("a fault while a worker was started; please report it")
             if made is not None:
                 made.discard()
-
-
-@contextlib.contextmanager
-def _on(cpus: frozenset[int] | None) -> Iterator[None]:
-    """This thread on some processors: a process inherits them, and so has them before its first instruction."""
-    if cpus is None:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 class Crew(NamedTuple):

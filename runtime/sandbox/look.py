@@ -7,9 +7,11 @@ instead, wherever the kernel says anything. Landlock is not shown: there the wor
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from typing import Any
 
 from isopod.ipc.errors import ProtocolError, SandboxUnavailable
+from isopod.runtime.resources import Cpus, listed
 
 from .profiles import NONE, Sandbox
 from .report import LACKS, Mechanism, SandboxReport
@@ -26,9 +28,16 @@ _LIMITS = {
 
 
 def examine(
-    model: str, pid: int, asked: Sandbox, memory_limit: int, done: dict[str, Any], order: dict[str, Any] | None = None
+    model: str,
+    pid: int,
+    asked: Sandbox,
+    memory_limit: int,
+    done: dict[str, Any],
+    order: dict[str, Any] | None = None,
+    cpus: Cpus | None = None,
 ) -> SandboxReport:
-    """What holds for a worker that has said that it is locked, by ``done``; ``order`` is what it was told.
+    """What holds for a worker that has said that it is locked, by ``done``; ``order`` is what it was told, and ``cpus``
+    the processors that it was given, None for all of ours.
 
     Raises ``SandboxUnavailable`` where something that was asked for does not hold, ``ProtocolError`` where ``done`` is
     malformed.
@@ -39,6 +48,7 @@ def examine(
         status, limits = _status(pid), _limits(pid)
         own = _status("self")
         nice = os.getpriority(os.PRIO_PROCESS, pid)
+        ours, its = os.sched_getaffinity(0), os.sched_getaffinity(pid)
     except (OSError, ValueError) as error:
         raise SandboxUnavailable(
             f"model {model!r}: whether its sandbox holds cannot be seen: /proc/{pid} cannot be read ({error}); is "
@@ -49,6 +59,7 @@ def examine(
     if asked.niceness:
         found.append(_lowered(model, nice, limits, asked.niceness))
     if asked.strict:
+        found.append(_placed(model, ours, its, its if cpus is None else cpus))
         found += _confined(model, status, own, done)
         found += _apart(model, pid, done, asked) if order is not None and order["namespaces"] else []
     lacks = LACKS[asked.profile]
@@ -100,6 +111,15 @@ def _lowered(model: str, nice: int, limits: dict[str, float], wanted: int) -> Me
     if any(limits.get(title, 1) for title in ("Max nice priority", "Max realtime priority")):
         raise _broken(model, "it may raise its priority again")
     return Mechanism("priority", f"nice {nice}, and never less again", "application")
+
+
+def _placed(model: str, ours: Set[int], its: Set[int], given: Set[int]) -> Mechanism:
+    """Fewer than it was given are no fault: the machine may have taken some away since."""
+    if not its <= given:
+        raise _broken(model, f"it runs on the processors {listed(its)}, not on {listed(given)}")
+    left = f"{len(ours - its) or 'none'} left to others"
+    detail = f"{len(its)} of {len(ours | its)} processors (cpu {listed(its)}), {left}; it cannot change that"
+    return Mechanism("processors", detail, "application")
 
 
 def _confined(model: str, status: dict[str, str], own: dict[str, str], done: dict[str, Any]) -> list[Mechanism]:

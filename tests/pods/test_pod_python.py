@@ -147,6 +147,7 @@ def test_a_pod_asks_for_the_strict_sandbox(
     secret = tmp_path / "secret.txt"
     secret.write_text("yours")
     with isopod.load(place, timeout=60) as model:
+        assert model.sandbox_report().holds("processors")
         assert dict(model(path=str(secret))) == {
             "own": "mine", "other": "Permission denied", "wrote": "Permission denied",
         }  # fmt: skip

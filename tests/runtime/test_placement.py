@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_where_there_is_one_processor(monkeypatch: pytest.MonkeyPatch, wanted: s
     assert [set(one) for one in placement.placed(wanted, 1)] == sets
 
 
+@pytest.mark.parametrize(
+    ("allowed", "left"),
+    [
+        (range(8), {0, 1}),
+        ([1, 2, 3], {1}),  # of its core, the only one that may be used
+        ([6, 4, 7, 5], {4, 5}),
+        ([2, 3], {2}),  # one core
+        ([7], set()),
+    ],
+    ids=str,
+)
+def test_what_is_left_to_others_where_nothing_is_asked(four_cores: None, allowed: list[int], left: set[int]) -> None:
+    assert placement.all_but_one_core(frozenset(allowed)) == set(allowed) - left
+
+
 def test_what_is_no_placement() -> None:
     with pytest.raises(SpecError, match="placement cannot be 'fast'; it is one of auto, latency, throughput"):
         isopod.load(f"{FLEETS}:placed", placement="fast")  # type: ignore[arg-type]
@@ -62,3 +78,18 @@ def test_workers_are_pinned_and_the_application_is_not() -> None:
     assert seen["auto"] == mine
     assert seen["latency"] < mine
     assert seen["throughput"] < mine
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor")
+def test_no_thread_of_the_application_is_moved_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even for a moment: it, and all that it starts, would have no others ever again, should there be more."""
+    moved: list[int] = []
+    move = os.sched_setaffinity
+
+    def note(pid: int, cpus: Iterable[int]) -> None:
+        moved.append(pid)
+        move(pid, cpus)
+
+    monkeypatch.setattr(os, "sched_setaffinity", note)
+    with isopod.load(f"{FLEETS}:placed", cpus=[min(os.sched_getaffinity(0))]) as model:
+        assert moved == [model.health.pid]

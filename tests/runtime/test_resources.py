@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
 from isopod import SpecError, Threads
 from isopod.runtime.environment import thread_counts, with_threads
-from isopod.runtime.resources import affinity
+from isopod.runtime.resources import affinity, listed, parsed
 
 
 @pytest.fixture
@@ -51,6 +53,16 @@ def test_processors(eight: None, given: Any, workers: int, sets: list[set[int]])
 def test_processors_that_cannot_be_had(eight: None, given: Any, fact: str) -> None:
     with pytest.raises(SpecError, match=fact):
         affinity(given, 2)
+
+
+@hypothesis.given(strategies.sets(strategies.integers(0, 300), min_size=1))
+def test_what_is_listed_is_what_is_read(cpus: set[int]) -> None:
+    assert parsed(listed(cpus)) == cpus
+
+
+def test_what_is_listed_is_short() -> None:
+    assert listed([8, 0, 3, 1, 2, 10, 9]) == "0-3,8-10"
+    assert listed([5]) == "5"
 
 
 def test_thread_counts_are_variables_that_an_environments_own_override() -> None:

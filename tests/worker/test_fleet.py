@@ -436,7 +436,7 @@ def test_more_calls_than_may_wait_are_refused_at_once(member: str, tmp_path: Pat
         assert model(x=1)["x"] == 1
 
 
-def test_processors_and_threads_are_set_before_the_first_instruction(models: Path) -> None:
+def test_processors_and_threads_are_set_before_the_model_is_loaded(models: Path) -> None:
     with isopod.load(models / "fleets.py:placed", cpus="0", threads=2) as model:
         assert model()["cpus"] == [0]
         assert model()["omp"] == "2"

@@ -173,8 +173,8 @@ def raise_its_priority(victims: Victims, _: Any) -> bool:
 
 
 def choose_its_processors(victims: Victims, _: Any) -> bool:
-    """Those that it was to leave alone, if it was told which to use."""
-    os.sched_setaffinity(0, os.sched_getaffinity(0))
+    """All of them, also those that it was to leave to others."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
     return True
 
 
