@@ -1,4 +1,5 @@
-"""A model that takes what it can, for a while: processors, memory, threads, processes, room in the log and on disk."""
+"""A model that takes what it can, for a while: processors, memory, threads, processes, sessions, room in the log and on
+disk."""
 
 from __future__ import annotations
 
@@ -38,6 +39,14 @@ def abuse(how: str, seconds: float, size: int = 0) -> dict[str, Any]:
                     pass
                 _burn(until)
                 os._exit(0)
+        elif how == "sessions":
+            for _ in range(size):
+                if not os.fork():
+                    os.setsid()
+                    _burn(until)
+                    os._exit(0)
+            for _ in range(size):
+                os.wait()
         elif how == "write":
             with open(os.path.join(tempfile.gettempdir(), "file"), "wb") as file:
                 file.write(bytes(size))

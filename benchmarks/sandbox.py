@@ -2,8 +2,9 @@
 
 *Cost*: the same model in each profile: how long its lock takes and how long until it is ready, and a call, back to
 back, taking turns. *Neighbours*: the calls of one model, alone and beside a strict one that burns processors, fills
-memory, logs, writes, or starts threads or processes without end. Its neighbour is undisturbed right before and after,
-so that what else the machine does hits both alike. What is promised of it is ``MOST``.
+memory, logs, writes, or starts threads, processes or sessions. Its neighbour is undisturbed right before and
+after, so that what else the machine does hits both alike. What is promised of it is ``MOST``; not of one that was given
+all processors (``ON_ALL``), which shows what it is worth that a strict model leaves a core to others.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PROFILES = {
 LOCK, READY = "the lock itself", "until ready"
 ALONE, BESIDE = "alone", "beside"
 MOST = 2.0  # times its own median
-_ON_ONE = "does so with one processor (cpus=)"
+ON_ALL = ", on all processors"
 ABUSES: dict[str, dict[str, Any]] = {
     "burns, 4 threads": {"how": "burn", "size": 4},
     "burns, 32 threads": {"how": "burn", "size": 32},
@@ -44,8 +45,10 @@ ABUSES: dict[str, dict[str, Any]] = {
     "fills 1 GiB of memory": {"how": "fill", "size": 1 << 30},
     "writes to its scratch folder": {"how": "write", "size": 1 << 24},
     "starts 100 threads, again and again": {"how": "threads", "size": 100},
-    _ON_ONE: {"how": "threads", "size": 100},
+    f"starts 100 threads, again and again{ON_ALL}": {"how": "threads", "size": 100},
     "starts processes, as many as it can": {"how": "processes"},
+    "burns in 32 sessions": {"how": "sessions", "size": 32},
+    f"burns in 32 sessions{ON_ALL}": {"how": "sessions", "size": 32},
 }
 _FOLDER = Path(__file__).resolve().parent
 _ROUND, _ABUSE = 2.0, 1.5  # seconds, about
@@ -110,11 +113,11 @@ def _neighbours(results: Results, progress: Progress) -> None:
         x = model.empty("x", _BYTES // 4)
         timed(lambda: model(x=x), 200)
         for name, abuse in ABUSES.items():
-            starts = abuse["how"] == "processes"
+            starts = abuse["how"] in ("processes", "sessions")
             if starts and not _can_start_processes():
                 continue
             progress.step(f"{NEIGHBOURS}, one that {name}", _ABUSE + 1.0)
-            cpus = [max(os.sched_getaffinity(0))] if name == _ON_ONE else None
+            cpus = os.sched_getaffinity(0) if name.endswith(ON_ALL) else None
             with isopod.load(_FOLDER / "abuser.py:abuse", sandbox=forking if starts else box, cpus=cpus) as abuser:
                 alone = _for_a_while(model, x, 0.4)
                 done = abuser.submit(seconds=_ABUSE, **abuse)
