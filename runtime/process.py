@@ -26,6 +26,7 @@ from typing import Literal, NamedTuple
 
 import isopod.ipc
 from isopod.ipc.errors import SpecError
+from isopod.runtime.resources import Cpus, listed
 
 STACKS_SIGNAL = signal.SIGRTMAX - 1  # as in the child's guard
 _READ_CHUNK = 65_536
@@ -62,7 +63,7 @@ class WorkerProcess:
     pidfd: int = -1
     first: int = -1  # the process whose end is that of all others, if there are any
     adopted: bool = False
-    cpus: frozenset[int] | None = None  # the processors that it was given, None for all of ours
+    cpus: Cpus | None = None  # the processors that it was given, None for all of ours
     end_reason: str = field(default="")
     _reaper: Callable[[], tuple[int | None, int]] | None = field(default=None, repr=False)
     _putting_away: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -224,7 +225,7 @@ def spawn(
     variables: Mapping[str, str],
     bytecode: Path,
     role: Literal["worker", "template"] = "worker",
-    cpus: frozenset[int] | None = None,
+    cpus: Cpus | None = None,
 ) -> WorkerProcess:
     """Start a worker, or a template of workers, on a base interpreter; our modules' bytecode is kept in ``bytecode``.
 
@@ -251,7 +252,7 @@ def spawn(
             # Not by way of this thread, which passes its own on: whoever asks for some, even for all that it has, has
             # no others ever again, also where a container is given more.
             if cpus is not None:
-                os.sched_setaffinity(popen.pid, cpus)
+                _move(popen.pid, cpus)
                 process.cpus = cpus
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             process.born(popen.pid, os.pidfd_open(popen.pid), functools.partial(_reap, popen, peak))
@@ -260,6 +261,13 @@ def spawn(
             popen.wait()
             raise
         return process
+
+
+def _move(pid: int, cpus: Cpus) -> None:
+    try:
+        os.sched_setaffinity(pid, cpus)
+    except OSError as error:
+        raise OSError(error.errno, f"it cannot run on the processors {listed(cpus)}: {error.strerror}") from None
 
 
 def _reap(popen: subprocess.Popen[bytes], inherited_peak: int) -> tuple[int | None, int]:

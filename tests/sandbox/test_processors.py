@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from application import gone
 
 import isopod
-from isopod import Sandbox, SandboxUnavailable, WorkerCrashed
+from isopod import Sandbox, SandboxUnavailable, WorkerCrashed, WorkerUnavailable
 from isopod.runtime import loading, process, starter
 from isopod.runtime.placement import all_but_one_core
 from isopod.runtime.process import WorkerProcess
@@ -186,6 +187,20 @@ def test_one_that_runs_elsewhere_is_ended_before_its_model_runs(target: str, mon
     with monkeypatch.context() as patch:
         patch.setattr(process, "spawn", misplaced)
         with pytest.raises(SandboxUnavailable, match=r"does not hold: it runs on the processors .*, not on "):
+            isopod.load(target, sandbox="strict")
+    with isopod.load(target, sandbox="strict") as model:
+        assert model(forks=False)["worker"] == FEWER
+
+
+def test_where_it_cannot_be_moved_it_does_not_run_at_all(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter of the container's forbids it."""
+
+    def refuse(pid: int, cpus: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sched_setaffinity", refuse)
+        with pytest.raises(WorkerUnavailable, match=r"it cannot run on the processors .*: Operation not permitted"):
             isopod.load(target, sandbox="strict")
     with isopod.load(target, sandbox="strict") as model:
         assert model(forks=False)["worker"] == FEWER
