@@ -1,4 +1,4 @@
-"""How much is measured: the default takes about three and a half minutes, ``--quick`` under twenty seconds."""
+"""How much is measured: the default takes about five minutes, ``--quick`` under twenty seconds."""
 
 from __future__ import annotations
 
