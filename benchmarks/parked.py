@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from isopod.ipc.doorbell import Spin
+from isopod.ipc.spin import Spin
 
 
 def first(x: Any) -> Any:

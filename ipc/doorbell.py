@@ -1,4 +1,4 @@
-"""The doorbell: how one side of a mailbox wakes the other. Spin for a moment, then park.
+"""The doorbell: how one side of a mailbox wakes the other, where that is parked.
 
 It is one POSIX semaphore in shared memory. Ringing costs a system call only when somebody sleeps. The parent makes it
 through ``posix_ipc`` and takes its name away at once, in the same breath: what travels is a descriptor of its memory.
@@ -11,7 +11,6 @@ A semaphore orders memory on every processor: what was written before ``ring()``
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -25,9 +24,6 @@ from isopod.ipc.errors import InternalError, SandboxUnavailable
 
 _MAX_PARK = 1.0  # seconds: the semaphore's clock is the wall clock, which may jump; ours is monotonic
 _HOUR_NS = 3_600_000_000_000
-# What a spin may take: two wake-ups of an idle virtual processor (6 µs on one core, 50 to 100 µs across two), and what
-# the other side's Python does in between. A shorter one was tried, and never saw its answer on a slow machine.
-_SPIN_NS = 200_000
 _TRUSTLESS = 8  # bytes of a semaphore that anybody may write
 _F_ADD_SEALS, _SHRINK_AND_GROW = 1033, 2 | 4  # <linux/fcntl.h>
 _WRITABLE = mmap.PROT_READ | mmap.PROT_WRITE
@@ -214,55 +210,6 @@ def _map(library: ctypes.CDLL, fd: int) -> int:
     if address is None or address == ctypes.c_void_p(-1).value:
         raise InternalError("a doorbell cannot be mapped: " + os.strerror(ctypes.get_errno()))
     return int(address)
-
-
-class Spin:
-    """Whether to look for a moment before parking. Learns which of the two makes this side wait less.
-
-    Spinning for about as long as parking costs is never worse than twice the best choice, and much better than it
-    while answers come quickly on another core. With a slow model, a paced caller, busy cores, or both sides on
-    one core it only burns time. (Counting how often a spin finds its record does not tell: on one core the kernel takes
-    the spinner off in mid-spin, runs the other side, and the spin "succeeds".) So both ways are timed: 4 of every 128
-    waits go the other way, and parking wins a tie. Where spins end sooner than any core wakes up, none does: to sleep
-    among them costs those calls the most, and after it the scheduler may have both sides on one core.
-    """
-
-    __slots__ = ("_averages", "_best", "_count", "_was_long", "budget_ns", "spins")
-
-    def __init__(self, budget_ns: int = _SPIN_NS, other: int = 0) -> None:
-        """``other`` is the process that is waited for: where both have but one core, nothing is to be gained."""
-        cores = os.sched_getaffinity(0)
-        with contextlib.suppress(OSError):  # it is gone, or out of sight
-            cores |= os.sched_getaffinity(other)
-        self.budget_ns = budget_ns if len(cores) > 1 else 0
-        self.spins = self.budget_ns > 0
-        self._averages = [4.0 * budget_ns, 0.0]  # ns waited after parking at once, and after spinning first
-        self._best = self.spins
-        self._was_long = False
-        self._count = 0
-
-    def learn(self, waited_ns: int) -> None:
-        """How long it took this time; decides ``spins`` for the next one."""
-        if not self.budget_ns:
-            return
-        averages, mode, most = self._averages, self.spins, 4 * self.budget_ns
-        if waited_ns >= most:
-            # One long wait is a pause between bursts, and tells nothing of the waits within them; several are a slow
-            # model, or a paced caller. They must not drown what many short ones have told.
-            if not self._was_long:
-                self._was_long = True
-                return
-            waited_ns = most
-        else:
-            self._was_long = False
-        # For the same reason none counts for much more than those before: the machine was busy, or a pause was short.
-        average = averages[mode]
-        averages[mode] += (min(waited_ns, max(4 * average, self.budget_ns / 4)) - average) / 8
-        turn = self._count = (self._count + 1) & 127
-        if turn >= 124 and not (self._best and averages[1] < self.budget_ns / 4):
-            self.spins = not self._best
-        else:
-            self.spins = self._best = averages[1] < 0.9 * averages[0]
 
 
 def _park_time(deadline_ns: int) -> float:

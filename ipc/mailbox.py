@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from isopod.ipc.doorbell import Spin
 from isopod.ipc.ring import RecordReader
+from isopod.ipc.spin import Spin
 
 LOOK_UP = 1_000_000_000  # ns: a wait ends this often, so that nothing that was missed is missed for longer
 _LATE_RING = 20_000_000  # ns that a ring may come after its record

@@ -47,8 +47,9 @@ def in_caller(path: str) -> None:
     module = load(path)
     replace_functions(module)
     replace_rings(module)
-    from isopod.ipc.doorbell import ParentDoorbell, Spin, _map
+    from isopod.ipc.doorbell import ParentDoorbell, _map
     from isopod.ipc.mailbox import LOOK_UP
+    from isopod.ipc.spin import Spin
     from isopod.runtime import mailboxes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -96,7 +97,7 @@ def in_worker(path: str) -> None:
     module = load(path)
     replace_functions(module)
     from isopod.ipc import layout, ring
-    from isopod.ipc.doorbell import Spin
+    from isopod.ipc.spin import Spin
 
     link, server = _on_stack("Link"), _on_stack("Server")
     assert link.receiver.taken == 0, "the worker has begun to serve"

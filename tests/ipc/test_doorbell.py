@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from isopod.ipc import doorbell
-from isopod.ipc.doorbell import ChildDoorbell, GuardedDoorbell, ParentDoorbell, Spin
+from isopod.ipc.doorbell import ChildDoorbell, GuardedDoorbell, ParentDoorbell
 from isopod.ipc.errors import SandboxUnavailable
 
 LONG_NS = 60 * 10**9  # a hang guard: the bell rings long before
@@ -232,60 +232,6 @@ def test_many_ringers_lose_nothing(bells: Bells) -> None:
     for ringer in ringers:
         ringer.join()
     assert not bells.parent.try_wait()
-
-
-def settled_on(spin: Spin, parked_ns: int, spun_ns: int) -> float:
-    """How often it spins once it has learned that a wait takes so long after parking, and so long after spinning."""
-    spun = 0
-    for turn in range(4096):
-        spun += spin.spins and turn >= 2048
-        spin.learn(spun_ns if spin.spins else parked_ns)
-    return spun / 2048
-
-
-def test_the_faster_way_of_waiting_wins_and_the_other_is_tried_now_and_then() -> None:
-    spin = Spin(60_000)
-    assert spin.spins
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1
-    assert 0 < settled_on(spin, parked_ns=5_000, spun_ns=50_000) < 0.1
-    assert 0 < settled_on(spin, parked_ns=10_000, spun_ns=10_000) < 0.1  # a tie is not worth the processor
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1  # it is never too late to learn
-    assert 0 < settled_on(spin, parked_ns=10**9, spun_ns=10**9) < 0.1  # a slow model
-
-
-def test_where_spins_end_sooner_than_anybody_wakes_up_there_is_nothing_to_try() -> None:
-    spin = Spin(60_000)
-    assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == 1
-    assert 0 < settled_on(spin, parked_ns=30_000, spun_ns=100_000) < 0.1  # the cores are busy now
-
-
-def test_a_pause_between_bursts_is_no_reason_not_to_spin_in_them() -> None:
-    spin = Spin(60_000)
-    if not spin.budget_ns:
-        pytest.skip("there is one processor")
-    assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) > 0.9
-    before = settled_on(spin, parked_ns=50_000, spun_ns=5_000)
-    for _ in range(20):
-        spin.learn(10_000_000_000)
-        assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == pytest.approx(before, abs=0.05)
-
-
-def test_a_wait_that_was_held_up_once_teaches_little() -> None:
-    """The first one after a pause that is not long enough to tell, or one in which the machine was busy."""
-    spin = Spin(60_000)
-    if not spin.budget_ns:
-        pytest.skip("there is one processor")
-    for _ in range(20):
-        assert settled_on(spin, parked_ns=30_000, spun_ns=5_000) > 0.9
-        assert spin.spins
-        spin.learn(200_000)
-        assert spin.spins
-
-
-def test_without_a_budget_there_is_no_spinning() -> None:
-    spin = Spin(0)
-    assert not spin.spins
-    assert settled_on(spin, parked_ns=10**6, spun_ns=1) == 0
 
 
 def test_a_wall_clock_that_jumps_ahead_does_not_keep_a_waiter_awake() -> None:
