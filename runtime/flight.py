@@ -144,6 +144,10 @@ class Flight:
         with self.lock:
             if not call.done and self.take_back(call):
                 call.done = call.cancelled = True
+            elif not call.begun and call.may_go_on and not call.told:
+                # RACE late cancel: its worker died before it began it, and the dispatcher is yet to give it to another.
+                call.cancelled = True
+                call.release()
             if call.cancelled:  # each time: Ctrl-C may have come before the next line
                 call.deliver = None
                 self.see_off(call)
