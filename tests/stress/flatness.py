@@ -28,8 +28,8 @@ _LEAST = 8  # samples, below which there is no trend to speak of
 _MIB = 1 << 20
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from <malloc.h>
 _MMAP_THRESHOLD = 256 << 10  # bytes
-# Blocks, spare copies and remembered tensors: what they take is bounded by arenas, and by the sizes of caches. Cancelled
-# timers stay until there are twice as many.
+# Blocks, spare copies and remembered tensors are bounded by arenas, and by the sizes of caches; cancelled timers stay
+# until there are twice as many.
 _NOT_COUNTED = ("Block", "Lease", "_Alike", "Tensor", "Timer")
 
 
