@@ -170,7 +170,7 @@ class _Bench:
 def _crowded(crowd: list[isopod.Model], effort: Effort, results: Results, progress: Progress) -> None:
     calls = [_caller(model) for model in crowd]
     for _ in _turns(effort, progress, CROWD):
-        _add(results, CROWD, {MEASURED: [by_threads(calls, 40)], YARDSTICK: [by_threads(calls[:2], 200)]})
+        _add(results, CROWD, {MEASURED: [by_threads(calls, 200)], YARDSTICK: [by_threads(calls[:2], 200)]})
 
 
 def _idle(crowd: list[isopod.Model], effort: Effort, results: Results, progress: Progress) -> None:
