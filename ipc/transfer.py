@@ -179,8 +179,8 @@ class Outbound:
             code = codes.get(dtype)
             if code is not None and array.base is None:  # an ordinary array: no detour by ``place``
                 keep, lease = copy(array, dtype, name, deadline_ns)
-                sent = lease.sent  # its shape and its dtype are always the same
-                if sent is not None and sent[0] is us and sent[1].name == name:
+                sent = lease.sent  # its shape is the same as ever, but its bytes may have been another type's, or text
+                if sent is not None and sent[0] is us and sent[1].name == name and sent[1].dtype == code:
                     placed = sent[1]
                 else:
                     placed = self._describe(name, code, array.shape, keep, lease)

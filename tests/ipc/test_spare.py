@@ -47,6 +47,18 @@ def test_several_of_one_kind_lie_each_where_it_lay_before_and_are_described_as_t
         assert [array.tolist() for array in kept] == [array.tolist() for _, array in arrays]
 
 
+def test_bytes_that_lie_where_text_lay_are_bytes(wire: Wire) -> None:
+    """Under the same name, and of just that size: what was said of the block is true of the text alone."""
+    for text in (np.array(["isopod", "", "🦐"]), np.array([["a"], ["bc"]], dtype=object)):
+        item, root = wire.outbound.place("x", text)
+        wire.owner.spent([root])
+        (placed,), (again,), _ = wire.outbound.place_all([("x", np.arange(root.nbytes, dtype=np.uint8))])
+        assert again is root
+        assert placed.dtype != item.dtype
+        assert placed.shape == (root.nbytes,)
+        wire.owner.spent([again])
+
+
 @pytest.mark.parametrize(
     "other", [np.ones(100, np.int64), np.ones((10, 10)), np.ones(99)], ids=["dtype", "rank", "size"]
 )
