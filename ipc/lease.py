@@ -112,7 +112,7 @@ def lease_of(array: Array) -> Lease | None:
     if lease is not None and lease() is array:
         return lease
     base = array.base
-    if base is None:
+    if base is None or not (roots or unleased):
         return None
     lease = roots.get(id(base))
     if lease is not None and lease() is base:
