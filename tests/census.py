@@ -32,7 +32,7 @@ GRACE_S = 2.0
 class Census:
     """What the process held at one moment, by kind: an identity that is not used again → what to call it."""
 
-    children: dict[object, str]
+    children: dict[tuple[int, float], str]
     fds: dict[object, str]
     threads: dict[object, str]
     tasks: dict[object, str]
@@ -68,6 +68,16 @@ def left_over(before: Census, grace_s: float = GRACE_S, *, collect: bool = True)
     return []
 
 
+def end_children(before: Census) -> None:
+    """End those that were left behind, so that the test that left them is the only one to fail."""
+    new = [key for key in _children() if key not in before.children]
+    for pid, started in new:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child = psutil.Process(pid)
+            if child.create_time() == started:
+                child.kill()
+
+
 @contextlib.contextmanager
 def supervisor_at_rest() -> Iterator[None]:
     """Ends the library's long-lived threads on the way out, unless they were running on the way in.
@@ -96,8 +106,8 @@ def _compare(before: Census, after: Census) -> list[str]:
     return lines
 
 
-def _children() -> dict[object, str]:
-    found: dict[object, str] = {}
+def _children() -> dict[tuple[int, float], str]:
+    found: dict[tuple[int, float], str] = {}
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             facts = child.as_dict(["create_time", "status", "name", "cmdline"])  # a zombie has no command line: None

@@ -59,4 +59,5 @@ def _census(_supervisor_at_rest: None) -> Iterator[None]:
         yield
     lines = census.left_over(before)
     if lines:
+        census.end_children(before)
         pytest.fail("left behind:\n  " + "\n  ".join(lines), pytrace=False)

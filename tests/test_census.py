@@ -70,6 +70,16 @@ def test_a_dead_child_that_nobody_waited_for_is_left_over() -> None:
     assert lines_now(before) == []
 
 
+def test_children_that_were_left_behind_are_ended_and_no_others() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as older:
+        before = census.take()
+        with subprocess.Popen(["sleep", "1000"]) as child:
+            census.end_children(before)
+            assert child.wait(60) == -9
+        assert older.poll() is None
+        older.kill()
+
+
 def test_a_thread_is_named() -> None:
     before = census.take()
     end = threading.Event()

@@ -7,8 +7,10 @@ import contextlib
 import gzip
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +57,8 @@ def _run_program(screen: Screen, program: list[str], place: Path) -> int:
     place.unlink(missing_ok=True)  # or it would be taken for another process's
     variables = {**os.environ, recording.VARIABLE: str(place.absolute())}
     try:
-        with subprocess.Popen(program, env=variables) as process, _left_to(process):
-            code = process.wait()
+        with _signals() as heard, subprocess.Popen(program, env=variables) as process:
+            code = _wait(process, heard)
     except OSError as error:
         raise SpecError(f"{program[0]} cannot be run: {error.strerror}") from None
     if place.exists():
@@ -67,17 +69,33 @@ def _run_program(screen: Screen, program: list[str], place: Path) -> int:
 
 
 @contextlib.contextmanager
-def _left_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """What asks us to end is for the application, which writes the trace at its own end."""
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number)),
-    }
+def _signals() -> Iterator[socket.socket]:
+    """What asks us to end, as bytes, while it does not end us. Raises ``OSError``."""
+    with contextlib.ExitStack() as stack:
+        heard, told = socket.socketpair()
+        stack.enter_context(heard)
+        stack.enter_context(told)
+        told.setblocking(False)
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Not SIG_IGN, which the application would inherit.
+            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+        yield heard
+
+
+def _wait(process: subprocess.Popen[bytes], heard: socket.socket) -> int:
+    """Until the application ends: what asks us to is for it, which writes the trace at its own end.
+
+    RACE lost signal: ``process.wait()`` would sleep on where one came just before it, or to a thread of numpy's.
+    """
+    end = os.pidfd_open(process.pid)
     try:
-        yield
+        while end not in select.select([end, heard.fileno()], [], [])[0]:
+            if signal.SIGTERM in heard.recv(4096):
+                process.send_signal(signal.SIGTERM)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        os.close(end)
+    return process.wait()
 
 
 def _tell(screen: Screen, place: Path) -> None:

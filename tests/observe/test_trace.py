@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -211,28 +213,62 @@ def test_an_application_is_traced_from_outside_with_its_forked_processes(tmp_pat
     assert [len(one) for one in ends] == [1, 1], "the workers' ends are seen"
 
 
+# It waits in turns: a signal that comes just before a wait is heeded at its end.
+HEEDING = f"""
+import isopod, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+model = isopod.load({str(MODELS / "basic.py:double")!r})
+model(x=1)
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@contextlib.contextmanager
+def told(command: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A command whose application is ready for signals; both are gone afterwards."""
+    with subprocess.Popen(
+        command, cwd=folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_what_ends_the_command_is_the_applications_to_heed(tmp_path: Path, number: signal.Signals) -> None:
-    program = (
-        f"import isopod, signal, sys; signal.signal({int(signal.SIGTERM)}, lambda *_: sys.exit(9))\n"
-        f"model = isopod.load({str(MODELS / 'basic.py:double')!r}); model(x=1)\n"
-        "print('ready', flush=True); signal.pause()"
-    )
-    process = subprocess.Popen(
-        [*COMMAND, "trace", "--", sys.executable, "-c", program],
-        cwd=tmp_path, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does it
-    else:
-        process.send_signal(number)
-    out, err = process.communicate(timeout=GUARD)
+    with told([*COMMAND, "trace", "--", sys.executable, "-c", HEEDING], tmp_path) as process:
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does it
+        else:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=GUARD)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 9}[number], err
     assert "trace.json: 1 call, 1 worker" in out
     assert len(Timeline(tmp_path / "trace.json").named("double")) == 1
+
+
+def test_what_ends_the_command_is_heard_in_whichever_thread_it_comes_to(tmp_path: Path) -> None:
+    """RACE lost signal: the wait is not interrupted, as where the signal comes just before it."""
+    program = f"""
+import signal, sys, threading
+from isopod.__main__ import main
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+sys.exit(main(["trace", "--", sys.executable, "-c", {HEEDING!r}]))
+"""
+    with told([sys.executable, "-c", program], tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=GUARD)
+    assert process.returncode == 9, err
+    assert "trace.json: 1 call, 1 worker" in out
 
 
 def test_a_model_is_traced(tmp_path: Path) -> None:
