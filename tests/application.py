@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from waits import GUARD
+
 MODELS = Path(__file__).resolve().parent / "models"
-GUARD = 60.0  # seconds: a hang guard
 
 HEADER = f"""
 import os, signal, sys, threading, time, gc

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from waits import GUARD, until
 
 import isopod
 from isopod import Batch
 
-GUARD = 60.0  # seconds: a hang guard
 DIES, RAISES, DROPS, PAIRS, NAMES, HANGS, YIELDS = -1, -2, -3, -4, -5, -6, -7  # as in the model's file
 LONG = Batch(max_delay=1000.0)  # nobody's patience ends by itself
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Look until it holds."""
-    give_up = time.monotonic() + GUARD
-    while not condition():
-        assert time.monotonic() < give_up
-        os.sched_yield()
 
 
 def row(value: float, rows: int = 1) -> Any:

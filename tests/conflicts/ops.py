@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 from conflicts.environments import had
+from waits import GUARD
 
 from isopod.runtime.environment import Prepared
 from isopod.runtime.environment.store import home
 
 HERE = Path(__file__).resolve().parent
-GUARD = 300.0  # seconds: a hang guard; one takes about 10
 
 # Each framework is asked how to compile for it: a program for its own interpreter that prints flags as JSON.
 # The sysconfig of TensorFlow says it; that of Torch wants setuptools, so its few facts are put together here.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import census
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import SpecError
@@ -20,7 +21,6 @@ from isopod.runtime.environment import Env, prepare, upkeep
 from isopod.runtime.environment.hold import alone, hold
 from isopod.runtime.environment.store import META, Store, published
 
-GUARD = 30.0  # seconds: a hang guard
 _LONG_AGO = 1_000_000_000  # seconds since the epoch
 _HOLD = """\
 import sys

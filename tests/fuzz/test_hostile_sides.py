@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod.ipc import channel, protocol
@@ -20,7 +21,6 @@ from isopod.runtime import process as processes
 from isopod.runtime.environment import find_interpreter
 
 MODELS = Path(__file__).resolve().parent / "models"
-GUARD = 60.0  # seconds: a hang guard
 SEEDS = range(30)
 PATIENT = isopod.Restart(max_restarts=None, backoff=0.01, max_backoff=0.01)
 

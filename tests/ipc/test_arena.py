@@ -13,6 +13,7 @@ import strategies  # noqa: F401  (the profile)
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from waits import GUARD
 
 from isopod.ipc.arena import Arena, ArenaSegment, Block, mib
 from isopod.ipc.errors import ArenaFull
@@ -20,7 +21,6 @@ from isopod.ipc.layout import ALIGNMENT
 from isopod.ipc.segment import Segment
 
 MIB = 1 << 20
-GUARD = 30.0  # seconds: a hang guard
 
 
 class Segments:

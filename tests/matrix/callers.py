@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from waits import GUARD
+
 import isopod
 
-GUARD = 60.0  # seconds: a hang guard
 LEFT = "left"  # what becomes of those that a map did not come to
 
 

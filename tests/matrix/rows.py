@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from waits import until
 
 import isopod
 from isopod import Env
 from isopod.runtime import process
 from isopod.runtime.session import Session
-from matrix.callers import GUARD
 from matrix.phases import Phase
 from matrix.ways import DIES, SIGNALS, UNSEEN, Way
 
@@ -132,10 +130,3 @@ def pull(model: isopod.Model, orders: Orders, way: Way, phase: Phase) -> None:
         until(orders.sign("taken").exists)
     else:
         until(lambda: not orders.path.exists())
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + GUARD
-    while not holds():
-        assert time.monotonic() < end, "it never comes"
-        os.sched_yield()

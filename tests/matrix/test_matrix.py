@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from waits import GUARD, until
 
 import isopod
 from isopod import IsopodError, ModelError, Restart, WorkerCrashed, WorkerTimeout
 from matrix import rules
-from matrix.callers import CALLERS, GUARD, LEFT, Call, Ledger
+from matrix.callers import CALLERS, LEFT, Call, Ledger
 from matrix.phases import CLOSING, LEAVING, LIVE, OUTSIDE, PHASES, START, Phase
-from matrix.rows import MODELS, Orders, Trigger, pull, strike_from_outside, until
+from matrix.rows import MODELS, Orders, Trigger, pull, strike_from_outside
 from matrix.rules import ANSWER, Expected
 from matrix.ways import DIES, HANGS, LIVES, WAYS, Way
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from application import GUARD, MODELS, Application
+from application import MODELS, Application
 from demo.command import COMMAND, environment
 from demo.command import isopod as command
 from observe.timelines import Timeline
+from waits import GUARD
 
 import isopod
 from isopod.runtime.observe import recording

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from application import GUARD, MODELS, Application, gone
+from application import MODELS, Application, gone
+from waits import GUARD
 
 CHILDREN = """
 def ended(status):

@@ -9,10 +9,9 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
+from waits import GUARD
 
 from isopod.runtime.keeper import Keeper
-
-GUARD = 30.0  # seconds: a hang guard
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import Interrupt
+from waits import GUARD
 
 import isopod
 from isopod import Batch, IsopodError
 
-GUARD = 30.0  # seconds: a hang guard
 MODELS = Path(__file__).resolve().parent.parent / "models"
 ONE = np.ones((1, 3))
 

@@ -19,7 +19,6 @@ from isopod.ipc.lent import Lent
 from isopod.ipc.record import Tensor
 from isopod.ipc.segment import Segment
 
-GUARD = 30.0  # seconds: a hang guard
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import Interrupt
+from waits import GUARD
 
 import isopod
 from isopod.runtime.calls import Call
 from isopod.runtime.flight import Flight
 
-GUARD = 20.0  # seconds: a hang guard
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import Closed, WorkerCrashed, WorkerUnavailable
@@ -22,7 +23,6 @@ from isopod.ipc.segment import Segment
 from isopod.runtime import fleet, mailboxes, process
 from isopod.runtime.process import WorkerProcess
 
-GUARD = 30.0  # seconds: a hang guard
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import CrashReport, SpecError, WorkerCrashed, WorkerTimeout
@@ -22,7 +23,6 @@ from isopod.runtime.history import History
 from isopod.runtime.report import Death, RunningCall
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
-GUARD = 60.0
 STACKS = (
     'Fatal Python error: Segmentation fault\n\nThread 0x01 (most recent call first):\n  File "idle.py", line 1 in rest'
     '\n\nCurrent thread 0x02 (most recent call first):\n  File "m.py", line 3 in guilty'

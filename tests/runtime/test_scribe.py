@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,12 +15,11 @@ import pytest
 import strategies  # noqa: F401  (its profile of hypothesis)
 from hypothesis import given
 from hypothesis import strategies as st
+from waits import GUARD, until
 
 from isopod.runtime import scribe as scribes
 from isopod.runtime.logs import LineLog
 from isopod.runtime.scribe import Allowance, Outlet, Scribe, Told
-
-GUARD = 30.0  # seconds: a hang guard
 
 
 class Collected(logging.Handler):
@@ -64,13 +62,6 @@ def scribe() -> Iterator[Scribe]:
     made = Scribe()
     yield made
     made.stop()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + GUARD
-    while not condition():
-        assert time.monotonic() < end
-        os.sched_yield()
 
 
 def line_log(scribe: Scribe, stream: str = "stdout", call: int | None = None) -> LineLog:

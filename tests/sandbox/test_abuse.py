@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import Sandbox
@@ -17,7 +18,6 @@ from isopod.runtime.sandbox.scratch import sweep
 
 MODELS = Path(__file__).resolve().parent / "models"
 SIZE = 1 << 20
-GUARD = 60.0  # seconds: a hang guard
 
 
 def abuser(**options: object) -> isopod.Model:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import Sandbox
@@ -17,7 +18,6 @@ from isopod.runtime.sandbox.machine import trial
 HERE = Path(__file__).resolve().parent
 CONTAINER = HERE.parent / "attacks" / "container.py"
 SIZE = 1 << 20
-GUARD = 60.0  # seconds: a hang guard
 NAMES = ("user", "net", "ipc", "mnt")
 
 has_namespaces = pytest.mark.skipif(

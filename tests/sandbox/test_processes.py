@@ -14,6 +14,7 @@ import psutil
 import pytest
 from application import Application, gone
 from conflicts.environments import ENVIRONMENTS, had
+from waits import GUARD
 
 import isopod
 from isopod import Sandbox
@@ -25,7 +26,6 @@ from isopod.runtime.sandbox.machine import trial
 HERE = Path(__file__).resolve().parent
 MODEL = HERE / "models" / "starter.py"
 CONTAINER = HERE.parent / "attacks" / "container.py"
-GUARD = 60.0  # seconds: a hang guard
 RESERVED = 300  # how many more there may be under root, as docs/sandbox.md says
 
 can_start = pytest.mark.skipif(

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod.ipc.segment import Segment
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
-GUARD = 60.0  # seconds: a hang guard
 
 
 @pytest.fixture(scope="module")

@@ -33,3 +33,20 @@ def swiss(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
 def gate(tmp_path: Path) -> Callable[[isopod.Model], Gate]:
     numbers = iter(range(100))
     return lambda model: Gate(model, tmp_path / f"gate-{next(numbers)}")
+
+
+@pytest.fixture
+def member(models: Path) -> str:
+    return f"{models / 'fleets.py'}:Member"
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Callable[[], tuple[str, Callable[[], int]]]:
+    """A new file that counts how often a call was seen, and how to read it."""
+    numbers = iter(range(1000))
+
+    def make() -> tuple[str, Callable[[], int]]:
+        path = tmp_path / f"seen-{next(numbers)}"
+        return str(path), lambda: path.stat().st_size if path.exists() else 0
+
+    return make

@@ -14,17 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from batch_calls import (
-    GUARD,
-    LONG,
-    Gate,
-    in_threads,
-    join,
-    load,
-    row,
-    until,
-    waiting,
-)
+from batch_calls import LONG, Gate, in_threads, join, load, row, waiting
+from waits import GUARD, until
 
 import isopod
 from isopod import ArenaFull, Batch, Closed, ModelError, Overloaded, Restart, SpecError, WorkerCrashed

@@ -9,18 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_calls import (
-    GUARD,
-    HANGS,
-    LONG,
-    YIELDS,
-    Gate,
-    load,
-    row,
-    runs_in,
-    until,
-    waiting,
-)
+from batch_calls import HANGS, LONG, YIELDS, Gate, load, row, runs_in, waiting
+from waits import GUARD, until
 
 import isopod
 from isopod import Batch, ModelError, WorkerTimeout

@@ -10,21 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_calls import (
-    DIES,
-    DROPS,
-    GUARD,
-    NAMES,
-    PAIRS,
-    RAISES,
-    Gate,
-    in_threads,
-    join,
-    load,
-    row,
-    runs_in,
-    until,
-)
+from batch_calls import DIES, DROPS, NAMES, PAIRS, RAISES, Gate, in_threads, join, load, row, runs_in
+from waits import GUARD, until
 
 from isopod import Batch, ModelError, Restart, WorkerCrashed
 

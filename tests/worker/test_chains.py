@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import pythons
+from waits import GUARD
 
 import isopod
 from isopod import ArenaFull, Env, ModelError, Restart, WorkerCrashed
 
-GUARD = 60.0  # seconds: a hang guard
 SIZE = 100_000
 Place = Callable[[Any], dict[str, int]]
 Load = Callable[..., isopod.Model]

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import CrashReport, WorkerCrashed, WorkerTimeout
-
-GUARD = 60.0  # seconds: a hang guard
 
 
 @pytest.fixture

@@ -18,11 +18,10 @@ from typing import Any
 import census
 import numpy as np
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import IsopodError
-
-GUARD = 30.0  # seconds: a hang guard
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waits import GUARD
 
 import isopod
 from isopod import CrashReport, WorkerCrashed
 
-GUARD = 20.0  # seconds: a hang guard
 BASE = "isopod.worker.Talker.0"
 
 

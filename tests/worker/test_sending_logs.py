@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from repository import ROOT
+from waits import GUARD
 
 from isopod.ipc import channel
 from isopod.ipc.protocol import CHILD, PARENT, Conversation, Message
@@ -25,8 +26,6 @@ from isopod.opeworker.logs import ChannelHandler
 from isopod.opeworker.outgoing import Outgoing
 from isopod.runtime.logs import checked_record
 from isopod.runtime.report import tidy_stacks
-
-GUARD = 30.0  # seconds: a hang guard
 
 
 class Parent:

@@ -19,12 +19,12 @@ import psutil
 import pytest
 from application import Application, gone
 from prefixes import prefix_with
+from waits import GUARD
 
 import isopod
 from isopod import CrashReport, Env, ModelError, SpecError, WorkerCrashed, WorkerTimeout
 from isopod.runtime.environment import prepare
 
-GUARD = 30.0  # seconds: a hang guard
 THREADS = {"OMP_NUM_THREADS": "2"}
 
 

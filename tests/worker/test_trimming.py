@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from waits import GUARD, until
 
 import isopod
 from isopod.ipc import protocol
@@ -22,16 +22,7 @@ from isopod.ipc.errors import ProtocolError
 from isopod.ipc.protocol import Message
 from isopod.runtime import trimming
 
-GUARD = 60.0  # seconds: a hang guard
 LARGE = 8 << 20  # bytes
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Look until it holds."""
-    give_up = time.monotonic() + GUARD
-    while not condition():
-        assert time.monotonic() < give_up
-        os.sched_yield()
 
 
 @pytest.fixture(autouse=True)

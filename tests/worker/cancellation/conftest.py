@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from worker.cancellation.sampling import GUARD, sampler, wait_until
+from waits import GUARD, until
+from worker.cancellation.sampling import sampler
 
 import isopod
 
@@ -15,7 +16,7 @@ def shared(_supervisor_at_rest: None) -> Iterator[isopod.Model]:
     """One worker for the tests that must leave it alive; what grows with use is grown before their census."""
     with sampler() as model:
         model.submit(x=model.empty("x", 16 << 20, "uint8")).result(GUARD)
-        wait_until(lambda: model.stats().shared_bytes_used == 0)
+        until(lambda: model.stats().shared_bytes_used == 0)
         yield model
 
 
@@ -25,4 +26,4 @@ def model(shared: isopod.Model) -> Iterator[isopod.Model]:
     before = shared()["pid"]
     yield shared
     assert shared()["pid"] == before
-    wait_until(lambda: shared.stats().shared_bytes_used == 0)
+    until(lambda: shared.stats().shared_bytes_used == 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waits import GUARD, until
 
 import isopod
 
-GUARD = 60.0  # seconds: a hang guard, never waited for
 LONG = 60.0  # seconds of grace in which a test's model stops for certain
 MODELS = Path(__file__).resolve().parent.parent.parent / "models"
 
@@ -24,28 +23,21 @@ def sampler(**options: Any) -> isopod.Model:
     return isopod.load(MODELS / "cancelling.py:Sampler", **{"grace": LONG, **options})
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + GUARD
-    while not holds():
-        assert time.monotonic() < until
-        os.sched_yield()
-
-
 @contextlib.contextmanager
 def busy(model: isopod.Model, folder: Path) -> Iterator[Future[Any]]:
     """A call that runs until the block ends."""
-    begun, until = folder / "begun", folder / "until"
-    slow = model.submit(do="wait", begun=str(begun), until=str(until))
-    wait_until(begun.exists)
+    begun, go_on = folder / "begun", folder / "go on"
+    slow = model.submit(do="wait", begun=str(begun), until=str(go_on))
+    until(begun.exists)
     yield slow
-    until.touch()
+    go_on.touch()
     slow.result(GUARD)
 
 
 async def cancelled_when(holds: Callable[[], bool], task: asyncio.Task[Any]) -> None:
-    until = time.monotonic() + GUARD
+    give_up = time.monotonic() + GUARD
     while not holds():
-        assert time.monotonic() < until
+        assert time.monotonic() < give_up
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from worker.cancellation.sampling import GUARD, sampler, wait_until
+from waits import GUARD, until
+from worker.cancellation.sampling import sampler
 
 import isopod
 from isopod import ModelError, SpecError, WorkerCrashed, WorkerTimeout
@@ -41,7 +42,7 @@ def follower(model: isopod.Model, **inputs: Any) -> Any:
 
     def send_another() -> None:
         flight = model._deployment.running().flight  # type: ignore[union-attr]
-        wait_until(lambda: bool(flight.sent))
+        until(lambda: bool(flight.sent))
         behind.append(model.submit(x=1))
 
     other = threading.Thread(target=send_another)
@@ -133,7 +134,7 @@ def test_one_in_line_grants_the_grace_of_one_that_nobody_waits_for() -> None:
         next(answers)
         with pytest.raises(WorkerTimeout, match="waiting in line"):
             model(x=1, timeout=0.6)
-        wait_until(lambda: not model.health.ready)
+        until(lambda: not model.health.ready)
         with pytest.raises(WorkerTimeout, match=r"deadline of 0\.3 s and its grace of 1\.5 s"):
             next(answers)
         assert model(x=1)["x"] == 2
@@ -144,7 +145,7 @@ def test_answers_that_were_in_time_count_however_late_they_are_looked_at(model: 
     assert next(answers)["x"] == 0
     model()  # which is behind the others
     past = time.monotonic() + 0.25
-    wait_until(lambda: time.monotonic() > past)
+    until(lambda: time.monotonic() > past)
     assert [answer["x"] for answer in answers] == [2, 4]
 
 
@@ -186,14 +187,14 @@ def test_in_the_application_nobody_cancels_anything() -> None:
 def test_threads_of_the_model_may_ask_and_outside_of_a_call_nothing_is_wanted(model: isopod.Model) -> None:
     assert model(do="ask_in_a_thread", timeout=GUARD)["seen"] == [False, True]
     model(do="let_the_thread_go", timeout=GUARD)
-    wait_until(lambda: not model(do="what_the_thread_saw")["alive"])
+    until(lambda: not model(do="what_the_thread_saw")["alive"])
     assert model(do="what_the_thread_saw")["seen"] == [[False, True], [False, False]]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_process_that_the_model_forked_sees_it_too(model: isopod.Model, tmp_path: Path) -> None:
     asked = model.submit(do="ask_in_a_fork", begun=str(tmp_path / "begun"))
-    wait_until((tmp_path / "begun").exists)
+    until((tmp_path / "begun").exists)
     assert not asked.cancel()
     assert asked.result(GUARD)["said"] == b"cancelled"
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker.cancellation.sampling import GUARD, busy, sampler, wait_until
+from waits import GUARD, until
+from worker.cancellation.sampling import busy, sampler
 
 import isopod
 from isopod import ModelError, WorkerCrashed
@@ -53,13 +54,13 @@ def test_memory_of_the_backlog_is_free_at_once_and_that_of_the_ring_when_the_wor
         assert model.stats().shared_bytes_used == used
         large = model.submit(x=np.zeros(100_000))
         assert all(one.cancel() for one in [*ring, large])
-    wait_until(lambda: model.stats().shared_bytes_used == 0)
+    until(lambda: model.stats().shared_bytes_used == 0)
 
 
 def test_a_running_call_is_not_cancelled_but_the_model_can_stop(model: isopod.Model, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     running = model.submit(do="until_cancelled", begun=str(begun), x=7)
-    wait_until(begun.exists)
+    until(begun.exists)
     assert running.running()
     assert running.cancel() is False
     assert not running.cancelled()
@@ -68,7 +69,7 @@ def test_a_running_call_is_not_cancelled_but_the_model_can_stop(model: isopod.Mo
     assert running.cancel() is False
     begun.unlink()
     raising = model.submit(do="raise_when_cancelled", begun=str(begun))
-    wait_until(begun.exists)
+    until(begun.exists)
     assert raising.cancel() is False
     with pytest.raises(ModelError, match="stopped in step 17"):
         raising.result(GUARD)
@@ -163,7 +164,7 @@ def test_any_mixture_of_calls_and_cancels_ends_each_once(model: isopod.Model, se
     for user in users:
         user.join(GUARD)
     assert wrong == []
-    wait_until(lambda: len(ended) == 450)
+    until(lambda: len(ended) == 450)
     assert set(ended.values()) == {1}
     assert model()["calls"] == calls + 450 - len(cancelled) + 1  # what was cancelled did not run
     assert 0 < len(cancelled) < 450

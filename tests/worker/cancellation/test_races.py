@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker.cancellation.sampling import GUARD, busy, cancelled_when, sampler, wait_until
+from waits import GUARD, until
+from worker.cancellation.sampling import busy, cancelled_when, sampler
 
 import isopod
 from isopod import WorkerCrashed, WorkerTimeout
@@ -35,18 +36,18 @@ def test_race_late_cancel(tmp_path: Path) -> None:
             assert entered.wait(GUARD)
             begun = tmp_path / "begun"
             running = model.submit(do="wait", begun=str(begun), until=str(tmp_path / "never"))
-            wait_until(begun.exists)
+            until(begun.exists)
             queue = [model.submit(x=np.full(1000, number)) for number in range(10)]
             sent = [one._sent[0] for one in queue]  # type: ignore[attr-defined]
             os.kill(model.health.pid or 0, signal.SIGKILL)
-            wait_until(lambda: all(call.done for call in sent))
+            until(lambda: all(call.done for call in sent))
             assert running.cancel() is False
             assert all(one.cancel() and one.cancelled() for one in queue)
         finally:
             hold.set()
         assert isinstance(running.exception(GUARD), WorkerCrashed)
         assert model()["calls"] == 1
-        wait_until(lambda: model.stats().shared_bytes_used == 0)
+        until(lambda: model.stats().shared_bytes_used == 0)
 
 
 def test_race_marked_as_it_began(model: isopod.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_race_stuck_in_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with sampler() as model:
         begun = tmp_path / "begun"
         slow = model.submit(do="wait", begun=str(begun), until=str(tmp_path / "never"))
-        wait_until(begun.exists)
+        until(begun.exists)
         with monkeypatch.context() as patch:
             patch.setattr(model._deployment.running(), "has_begun", lambda _: True)
             with pytest.raises(WorkerTimeout, match="its worker was ended"):

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker.cancellation.sampling import busy, cancelled_when, wait_until
+from waits import until
+from worker.cancellation.sampling import busy, cancelled_when
 
 import isopod
 
@@ -46,13 +47,13 @@ def test_a_task_that_is_cancelled_with_its_answer_there_keeps_no_memory(model: i
         before = counted.calls
         late = asyncio.create_task(model.acall(x=np.zeros(100_000)))
         await asyncio.sleep(0)
-        wait_until(lambda: counted.calls > before)  # without letting the loop hear of it
+        until(lambda: counted.calls > before)  # without letting the loop hear of it
         late.cancel()
         return await asyncio.gather(late, return_exceptions=True)
 
     (error,) = asyncio.run(cancel())
     assert isinstance(error, asyncio.CancelledError)
-    wait_until(lambda: model.stats().shared_bytes_used == 0)
+    until(lambda: model.stats().shared_bytes_used == 0)
 
 
 def test_a_timeout_of_asyncio_is_one(model: isopod.Model, tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_a_timeout_of_asyncio_is_one(model: isopod.Model, tmp_path: Path) -> Non
 
 def interrupt_when(holds: Callable[[], bool]) -> threading.Thread:
     def interrupt() -> None:
-        wait_until(holds)
+        until(holds)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -119,6 +120,6 @@ def test_a_map_that_is_left_early_takes_back_what_has_not_begun(model: isopod.Mo
     calls = model()["calls"]
     answers = model.map(batches, ahead=40)
     assert next(answers)["x"] == 2
-    wait_until(begun.exists)
+    until(begun.exists)
     answers.close()  # type: ignore[attr-defined]
     assert model()["calls"] == calls + 3

@@ -1,0 +1,18 @@
+"""Waiting for what has no event of its own to wait for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+GUARD = 60.0  # seconds: a hang guard, never waited for
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Look until it holds."""
+    give_up = time.monotonic() + GUARD
+    while not condition():
+        assert time.monotonic() < give_up, "it never comes"
+        os.sched_yield()
