@@ -17,27 +17,7 @@ from isopod.opeworker.guard import priority
 from isopod.runtime.sandbox.look import _lowered
 from isopod.runtime.sandbox.machine import trial
 
-MODEL = """
-import os, threading
-
-def mine():
-    return os.getpriority(os.PRIO_PROCESS, 0)  # of this thread
-
-def model(forks):
-    found = {"worker": mine()}
-    thread = threading.Thread(target=lambda: found.update(thread=mine()))
-    thread.start()
-    thread.join()
-    if forks:
-        read, write = os.pipe()
-        if os.fork() == 0:
-            os.setsid()
-            os.write(write, b"%d" % mine())
-            os._exit(0)
-        found["process"] = int(os.read(read, 10))
-        os.wait()
-    return found
-"""
+TARGET = f"{Path(__file__).resolve().parent / 'models' / 'inherited.py'}:priority"
 
 # A process that is lowered; BEFORE it runs in another way than most.
 LOCK = """
@@ -53,12 +33,6 @@ print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0))
 REAL_TIME = "os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> str:
-    (tmp_path / "model.py").write_text(MODEL)
-    return f"{tmp_path / 'model.py'}:model"
-
-
 @pytest.mark.parametrize(
     ("box", "nice"),
     [
@@ -70,18 +44,18 @@ def target(tmp_path: Path) -> str:
         (Sandbox("strict", nice=0), 0),
     ],
 )
-def test_a_model_and_its_threads_are_as_nice_as_was_asked_for(target: str, box: Sandbox, nice: int) -> None:
-    with isopod.load(target, sandbox=box) as model:
+def test_a_model_and_its_threads_are_as_nice_as_was_asked_for(box: Sandbox, nice: int) -> None:
+    with isopod.load(TARGET, sandbox=box) as model:
         assert dict(model(forks=False)) == {"worker": nice, "thread": nice}
         told = {one.name: (one.detail, one.seen_by) for one in model.sandbox_report().mechanisms}
         assert told.get("priority") == ((f"nice {nice}, and never less again", "application") if nice else None)
 
 
-def test_processes_that_it_starts_are_as_nice(target: str) -> None:
+def test_processes_that_it_starts_are_as_nice() -> None:
     box = Sandbox("strict", allow_subprocess=True)
     if not trial(box)[0]:
         pytest.skip("this machine gives no namespace of processes")
-    with isopod.load(target, sandbox=box) as model:
+    with isopod.load(TARGET, sandbox=box) as model:
         assert dict(model(forks=True)) == {"worker": 10, "thread": 10, "process": 10}
 
 

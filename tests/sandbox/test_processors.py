@@ -22,27 +22,7 @@ from isopod.runtime.process import WorkerProcess
 from isopod.runtime.sandbox.look import _placed
 from isopod.runtime.sandbox.machine import trial
 
-MODEL = """
-import os, threading
-
-def mine():
-    return sorted(os.sched_getaffinity(0))  # of this thread
-
-def model(forks):
-    found = {"worker": mine()}
-    thread = threading.Thread(target=lambda: found.update(thread=mine()))
-    thread.start()
-    thread.join()
-    if forks:
-        read, write = os.pipe()
-        if os.fork() == 0:
-            os.setsid()
-            os.write(write, repr(mine()).encode())
-            os._exit(0)
-        found["process"] = eval(os.read(read, 1000))
-        os.wait()
-    return found
-"""
+TARGET = f"{Path(__file__).resolve().parent / 'models' / 'inherited.py'}:processors"
 
 # An application that may use one processor.
 ALONE = """
@@ -56,12 +36,6 @@ with isopod.load(sys.argv[1], sandbox="strict") as model:
 ALL = frozenset(os.sched_getaffinity(0))
 FEWER = sorted(all_but_one_core(ALL))
 two = pytest.mark.skipif(len(ALL) < 2, reason="there is one processor, and none can be left to others")
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> str:
-    (tmp_path / "model.py").write_text(MODEL)
-    return f"{tmp_path / 'model.py'}:model"
 
 
 def of(model: isopod.Model) -> list[list[int]]:
@@ -85,8 +59,8 @@ def told(model: isopod.Model) -> list[str]:
 
 
 @two
-def test_a_model_and_its_threads_leave_one_core_to_others(target: str) -> None:
-    with isopod.load(target, sandbox="strict") as one, isopod.load(target, sandbox="strict", placement="auto") as other:
+def test_a_model_and_its_threads_leave_one_core_to_others() -> None:
+    with isopod.load(TARGET, sandbox="strict") as one, isopod.load(TARGET, sandbox="strict", placement="auto") as other:
         for model in (one, other):
             assert dict(model(forks=False)) == {"worker": FEWER, "thread": FEWER}
             assert of_threads(model.health.pid or 0) == {tuple(FEWER)}
@@ -97,40 +71,40 @@ def test_a_model_and_its_threads_leave_one_core_to_others(target: str) -> None:
 
 
 @two
-def test_processes_that_it_starts_leave_it_too(target: str) -> None:
+def test_processes_that_it_starts_leave_it_too() -> None:
     box = Sandbox("strict", allow_subprocess=True)
     if not trial(box)[0]:
         pytest.skip("this machine gives no namespace of processes")
-    with isopod.load(target, sandbox=box) as model:
+    with isopod.load(TARGET, sandbox=box) as model:
         assert dict(model(forks=True)) == {"worker": FEWER, "thread": FEWER, "process": FEWER}
 
 
 @two
-def test_what_is_asked_for_is_had(target: str) -> None:
-    with isopod.load(target, sandbox="strict", cpus=ALL) as model:
+def test_what_is_asked_for_is_had() -> None:
+    with isopod.load(TARGET, sandbox="strict", cpus=ALL) as model:
         assert model(forks=False)["worker"] == sorted(ALL)
         (detail,) = told(model)
         assert ", none left to others;" in detail
-    with isopod.load(target, sandbox="strict", cpus=[min(ALL)]) as model:
+    with isopod.load(TARGET, sandbox="strict", cpus=[min(ALL)]) as model:
         assert model(forks=False)["worker"] == [min(ALL)]
-    with isopod.load(target, sandbox="strict", placement="latency") as model:
+    with isopod.load(TARGET, sandbox="strict", placement="latency") as model:
         assert set(model(forks=False)["worker"]) < ALL
-    with isopod.load(target, sandbox="limits") as model:
+    with isopod.load(TARGET, sandbox="limits") as model:
         assert model(forks=False)["worker"] == sorted(ALL)
 
 
 @two
-def test_workers_that_differ_are_told_of_apart(target: str) -> None:
+def test_workers_that_differ_are_told_of_apart() -> None:
     """Each leaves one to others, and both together none."""
     first, second = sorted(ALL)[:2]
-    with isopod.load(target, sandbox="strict", workers=2, cpus=[[first], [second]]) as model:
+    with isopod.load(TARGET, sandbox="strict", workers=2, cpus=[[first], [second]]) as model:
         expected = [f"1 of {len(ALL)} processors (cpu {cpu}), {len(ALL) - 1} left" for cpu in (first, second)]
         assert sorted(detail.partition(" to others")[0] for detail in told(model)) == expected
 
 
 @two
-def test_spares_and_those_that_come_later_leave_the_same(target: str) -> None:
-    with isopod.load(target, sandbox="strict", standby=1) as model:
+def test_spares_and_those_that_come_later_leave_the_same() -> None:
+    with isopod.load(TARGET, sandbox="strict", standby=1) as model:
         assert of(model) == [FEWER, FEWER]
         model.reload()
         assert of(model) == [FEWER, FEWER]
@@ -143,22 +117,22 @@ def test_spares_and_those_that_come_later_leave_the_same(target: str) -> None:
 
 
 @two
-def test_a_model_that_is_timed_has_the_processors_of_its_twin(target: str) -> None:
-    with isopod.load(target, sandbox="strict") as model, loading.timed(model) as twin:
+def test_a_model_that_is_timed_has_the_processors_of_its_twin() -> None:
+    with isopod.load(TARGET, sandbox="strict") as model, loading.timed(model) as twin:
         assert of(twin) == of(model) == [FEWER]
-    with isopod.load(target, sandbox="strict", cpus=ALL) as model, loading.timed(model) as twin:
+    with isopod.load(TARGET, sandbox="strict", cpus=ALL) as model, loading.timed(model) as twin:
         assert of(twin) == of(model) == [sorted(ALL)]
         with loading.elsewhere(model, "auto") as other:
             assert of(other) == [FEWER]
 
 
 @two
-def test_a_worker_is_given_what_there_is_when_it_is_started(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_is_given_what_there_is_when_it_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """The set of processors that this container may use is another one by then."""
     first = min(ALL)
     with monkeypatch.context() as patch:
         patch.setattr(starter, "all_but_one_core", lambda _: frozenset([first]))
-        model = isopod.load(target, sandbox="strict")
+        model = isopod.load(TARGET, sandbox="strict")
     with model:
         assert of(model) == [[first]]
         model.reload()
@@ -166,17 +140,17 @@ def test_a_worker_is_given_what_there_is_when_it_is_started(target: str, monkeyp
         assert model(forks=False)["worker"] == FEWER
 
 
-def test_where_there_is_one_processor_it_works_and_the_report_says_that_none_is_left(target: str) -> None:
+def test_where_there_is_one_processor_it_works_and_the_report_says_that_none_is_left() -> None:
     only = max(ALL)
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, target, str(only)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", ALONE, TARGET, str(only)], capture_output=True, text=True, check=False
     )  # fmt: skip
     said = f"1 of 1 processors (cpu {only}), none left to others; it cannot change that"
     assert done.stdout.splitlines() == [f"[{only}]", said], done.stderr
 
 
 @two
-def test_one_that_runs_elsewhere_is_ended_before_its_model_runs(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_runs_elsewhere_is_ended_before_its_model_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     spawn = process.spawn
 
     def misplaced(*arguments: Any) -> WorkerProcess:
@@ -187,12 +161,12 @@ def test_one_that_runs_elsewhere_is_ended_before_its_model_runs(target: str, mon
     with monkeypatch.context() as patch:
         patch.setattr(process, "spawn", misplaced)
         with pytest.raises(SandboxUnavailable, match=r"does not hold: it runs on the processors .*, not on "):
-            isopod.load(target, sandbox="strict")
-    with isopod.load(target, sandbox="strict") as model:
+            isopod.load(TARGET, sandbox="strict")
+    with isopod.load(TARGET, sandbox="strict") as model:
         assert model(forks=False)["worker"] == FEWER
 
 
-def test_where_it_cannot_be_moved_it_does_not_run_at_all(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_cannot_be_moved_it_does_not_run_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A filter of the container's forbids it."""
 
     def refuse(pid: int, cpus: Any) -> None:
@@ -201,8 +175,8 @@ def test_where_it_cannot_be_moved_it_does_not_run_at_all(target: str, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(os, "sched_setaffinity", refuse)
         with pytest.raises(WorkerUnavailable, match=r"it cannot run on the processors .*: Operation not permitted"):
-            isopod.load(target, sandbox="strict")
-    with isopod.load(target, sandbox="strict") as model:
+            isopod.load(TARGET, sandbox="strict")
+    with isopod.load(TARGET, sandbox="strict") as model:
         assert model(forks=False)["worker"] == FEWER
 
 
