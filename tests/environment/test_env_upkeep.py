@@ -13,7 +13,7 @@ from pathlib import Path
 
 import census
 import pytest
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod import SpecError
@@ -162,11 +162,8 @@ def test_a_look_whether_it_is_used_takes_it_from_nobody(machine: Path, index: Pa
 
 def until_it_waits(folder: Path) -> None:
     """Until another thread has the folder open: it is locked, so that one can only wait."""
-    end = time.monotonic() + GUARD
     ours = str(folder)
-    while sum(os.readlink(link) == ours for link in descriptors()) < 2:
-        assert time.monotonic() < end
-        os.sched_yield()
+    until(lambda: sum(os.readlink(link) == ours for link in descriptors()) >= 2)
 
 
 def descriptors() -> list[str]:

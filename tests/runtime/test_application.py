@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 from application import MODELS, Application, gone
+from waits import until
 
 import isopod
 
@@ -216,8 +217,7 @@ def test_what_a_model_starts_goes_when_it_dies() -> None:
         psutil.Process(model.health.pid).kill()
         for pid in pids:
             gone(pid)
-        while model.health.ready:  # they may be gone before the monitor has heard of it
-            os.sched_yield()
+        until(lambda: not model.health.ready)  # they may be gone before the monitor has heard of it
         others = model()["pids"]
     for pid in others:
         gone(pid)

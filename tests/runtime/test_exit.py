@@ -8,6 +8,7 @@ import signal
 import psutil
 import pytest
 from application import Application, gone
+from waits import until
 
 # program → (exit code, how many tracebacks there are on stderr, a fact of them)
 ENDINGS: dict[str, tuple[str, int, int, str]] = {
@@ -154,8 +155,7 @@ tell(*[model(do="double", x=number)["y"] for number in range(3)], model.health.r
     assert application.line() == "waiting"
     os.killpg(application.process.pid, signal.SIGTSTP)
     this = psutil.Process(application.process.pid)
-    while this.status() != psutil.STATUS_STOPPED:
-        os.sched_yield()
+    until(lambda: this.status() == psutil.STATUS_STOPPED)
     assert worker.status() != psutil.STATUS_STOPPED  # and may end its call, with nobody there to take the answer
     os.killpg(application.process.pid, signal.SIGCONT)
     assert application.process.stdin is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waits import until
 
 import isopod
 from isopod.ipc import tensor
@@ -29,8 +30,8 @@ def test_what_comes_back_before_its_answer_is_read(tmp_path: Path) -> None:
     def frames() -> Iterator[dict[str, Any]]:
         for number in range(1, 9):
             yield {"frame": np.full(300_000, number), **({"seen": str(seen)} if number == 3 else {})}
-            while number == 3 and not seen.exists():
-                os.sched_yield()
+            if number == 3:
+                until(seen.exists)
 
     with isopod.load(MODELS / "races.py:Tracker") as model:
         pid = model.health.pid
@@ -163,8 +164,7 @@ def test_outputs_that_are_sent_on_do_not_keep_their_dead_workers_memory() -> Non
             pid = first.health.pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            while first.health.pid == pid:
-                os.sched_yield()
+            until(lambda: first.health.pid not in (None, pid))  # noqa: B023  (it is called here, and not later)
             assert (x == before).all()
             assert (second(do="kept")["values"] == before[:2]).all()
             second(do="let_go")

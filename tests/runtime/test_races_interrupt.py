@@ -5,7 +5,6 @@ A signal's handler runs between any two bytecodes of the main thread. A trace fu
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupts import Interrupt
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod.runtime.calls import Call
@@ -171,10 +170,9 @@ def test_others_who_wait_are_told(model: isopod.Model, step: int) -> None:
 @pytest.mark.parametrize("behind", [3, 70], ids=["in the ring", "in the backlog"])
 def test_at_any_line_of_a_cancel(model: isopod.Model, tmp_path: Path, behind: int) -> None:
     """The call never runs, and whoever waits for its future is told, or learns it by cancelling once more."""
-    begun, until = tmp_path / "begun", tmp_path / "until"
-    slow = model.submit(begun=str(begun), until=str(until))
-    while not begun.exists():
-        os.sched_yield()
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    slow = model.submit(begun=str(begun), until=str(go_on))
+    until(begun.exists)
     queue = [model.submit(x=number) for number in range(behind)]
     calls = model.stats().calls
     for number in every(1):
@@ -190,7 +188,7 @@ def test_at_any_line_of_a_cancel(model: isopod.Model, tmp_path: Path, behind: in
         if not interrupt.hit:
             assert number > 10
             break
-    until.touch()
+    go_on.touch()
     assert slow.result(GUARD)
     assert [other.result(GUARD)["x"][0] for other in queue] == list(range(behind))
     call(model, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod import Closed, WorkerCrashed, WorkerUnavailable
@@ -138,8 +138,7 @@ def test_closing_while_a_process_is_spawned_does_not_wait_for_its_load(
     assert spawning.wait(GUARD)
     closer = threading.Thread(target=model.close)
     closer.start()
-    while not model._deployment._closed:
-        os.sched_yield()
+    until(lambda: model._deployment._closed)
     spawned.set()
     closer.join(GUARD / 3)
     waited = closer.is_alive()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from operator import attrgetter
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod import ModelError, SpecError, WorkerTimeout
@@ -389,10 +388,7 @@ def test_what_a_model_prints_is_logged_line_by_line(swiss: isopod.Model, caplog:
 
 def wait_for_lines(model: isopod.Model, caplog: pytest.LogCaptureFixture) -> None:
     """Lines come by a way of their own, in their order: until the last one has come."""
-    until = time.monotonic() + GUARD
-    while not caplog.records or caplog.records[-1].getMessage() != "last words":
-        assert time.monotonic() < until
-        model(do="pid")
+    until(lambda: model(do="pid") and caplog.records and caplog.records[-1].getMessage() == "last words")
 
 
 def test_a_model_that_prints_a_lot_is_not_held_up_and_nothing_is_lost_unseen(
@@ -400,10 +396,8 @@ def test_a_model_that_prints_a_lot_is_not_held_up_and_nothing_is_lost_unseen(
 ) -> None:
     caplog.set_level("INFO", logger="isopod.worker")
     assert swiss(do="print", x=100_000)["printed"] == 100_000
-    until = time.monotonic() + GUARD
-    while not caplog.records or caplog.records[-1].getMessage() != "last words":
-        assert time.monotonic() < until
-        swiss(do="print", x=0)  # says its last words, which are dropped for as long as there is no room
+    # Says its last words, which are dropped for as long as there is no room.
+    until(lambda: swiss(do="print", x=0) and caplog.records and caplog.records[-1].getMessage() == "last words")
     numbers = [int(text.split()[1]) for text in caplog.messages if text.startswith("line ")]
     assert numbers == sorted(set(numbers))
     caplog.clear()

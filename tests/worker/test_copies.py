@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from waits import until
 
 import isopod
 from isopod import ArenaFull, ModelError
@@ -46,10 +45,8 @@ def copies(swiss: isopod.Model) -> Iterator[Copies]:
     swiss(do="let_go")
     yield Copies(swiss)
     swiss(do="let_go")
-    until = time.monotonic() + 10.0
-    while used := swiss.stats().shared_bytes_used:  # the dispatcher may be about to deliver what nobody waited for
-        assert time.monotonic() < until, f"{used} bytes are still in use"
-        os.sched_yield()
+    # The dispatcher may be about to deliver what nobody waited for.
+    until(lambda: swiss.stats().shared_bytes_used == 0)
 
 
 def test_an_input_of_a_call_that_raises_is_not_kept_by_its_traceback(swiss: isopod.Model, copies: Copies) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod import CrashReport, WorkerCrashed, WorkerTimeout
@@ -96,9 +94,7 @@ def test_a_map_that_is_left_when_its_worker_has_died_keeps_nothing(models: Path)
     with isopod.load(models / "deaths.py:Dying") as model:
         answers = model.map([{"x": 1}, {"way": "os_exit"}, {"x": 2}, {"x": 3}])
         next(answers)
-        until = time.monotonic() + GUARD
-        while model.health.ready and time.monotonic() < until:
-            os.sched_yield()
+        until(lambda: not model.health.ready)
         answers.close()  # type: ignore[attr-defined]
         assert model(x=1)["y"] == 2
     del answers

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 import census
 import numpy as np
 import pytest
-from waits import GUARD
+from waits import until
 
 import isopod
 from isopod import IsopodError
@@ -97,10 +95,7 @@ def test_a_fleet_is_gone_by_reference_counts_alone(
         if closed:
             model.close()
         del model
-        give_up = time.monotonic() + GUARD
-        while behind() is not None:
-            assert time.monotonic() < give_up
-            os.sched_yield()
+        until(lambda: behind() is None)
     assert census.left_over(before, collect=False) == []
 
 
@@ -133,10 +128,7 @@ def test_a_model_that_batches_is_gone_by_reference_counts_alone(
         if closed:
             model.close()
         del model
-        give_up = time.monotonic() + GUARD
-        while behind() is not None:
-            assert time.monotonic() < give_up
-            os.sched_yield()
+        until(lambda: behind() is None)
     assert census.left_over(before, collect=False) == []
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waits import GUARD
+from waits import GUARD, until
 
 import isopod
 from isopod import CrashReport, WorkerCrashed
@@ -319,8 +319,7 @@ def test_a_hostile_record_ends_its_worker_and_no_other(talker: isopod.Model, mod
     with isopod.load(models / "logs.py:Talker") as model:
         with contextlib.suppress(WorkerCrashed):  # the answer may be faster than the news
             model(do="hostile", x={**GOOD, "level": 100_000})
-        while model.health.last_crash is None:
-            os.sched_yield()
+        until(lambda: model.health.last_crash is not None)
         assert "broke the control protocol: the level of a log record is 100000" in str(model.health.last_crash)
         trap = {"__class__": 1, "msg": 2, "args": [3], "name": "n", "exc_info": 4, "getMessage": 5, "a\nb": 6}
         model(do="hostile", x={**GOOD, "logger": "\x1b[2J.\n..", "text": "%s %d\x1b[2J", "fields": trap})
@@ -341,10 +340,7 @@ def test_a_death_is_noticed_while_another_worker_floods(models: Path) -> None:
         for _ in range(3):
             pid = victim(do="pid")["pid"]
             os.kill(pid, signal.SIGKILL)
-            until = time.monotonic() + GUARD
-            while victim.health.ready:
-                assert time.monotonic() < until
-                os.sched_yield()
+            until(lambda: not victim.health.ready)
             assert victim(do="pid")["pid"] != pid
         assert flood(do="pid")["pid"] > 0
 

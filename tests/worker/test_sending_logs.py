@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import random
 import shutil
 import signal
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 from repository import ROOT
-from waits import GUARD
+from waits import GUARD, until
 
 from isopod.ipc import channel
 from isopod.ipc.protocol import CHILD, PARENT, Conversation, Message
@@ -77,10 +76,7 @@ def logger(handler: ChannelHandler) -> Iterator[logging.Logger]:
     made.addHandler(handler)
     yield made
     made.removeHandler(handler)
-    until = time.monotonic() + GUARD
-    while handler._catching_up:
-        assert time.monotonic() < until
-        os.sched_yield()
+    until(lambda: not handler._catching_up)
 
 
 def accounted(heard: list[Message]) -> int:
