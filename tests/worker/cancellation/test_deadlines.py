@@ -63,9 +63,9 @@ def test_a_model_that_looks_stops_by_itself_and_its_worker_goes_on(
     model: isopod.Model, caller: Callable[..., Any], do: str
 ) -> None:
     with pytest.raises(
-        WorkerTimeout, match=r"'Sampler'.*deadline of 0\.1 s; the model stopped \d+\.\d+ s after it.*goes on"
+        WorkerTimeout, match=r"'Sampler'.*deadline of 0\.3 s; the model stopped \d+\.\d+ s after it.*goes on"
     ) as caught:
-        caller(model, do=do, timeout=0.1)
+        caller(model, do=do, timeout=0.3)
     assert caught.value.report is None
     assert caught.value.__cause__ is None
 
@@ -75,7 +75,7 @@ def test_one_that_raises_has_stopped_too_and_what_it_raised_is_the_cause(
     model: isopod.Model, caller: Callable[..., Any]
 ) -> None:
     with pytest.raises(WorkerTimeout, match=r"stopped .* after it") as caught:
-        caller(model, do="raise_when_cancelled", timeout=0.1)
+        caller(model, do="raise_when_cancelled", timeout=0.3)
     assert isinstance(caught.value.__cause__, ModelError)
     assert caught.value.__cause__.remote_message == "stopped in step 17"
 
@@ -83,8 +83,8 @@ def test_one_that_raises_has_stopped_too_and_what_it_raised_is_the_cause(
 @every_caller
 def test_one_that_never_looks_is_killed_at_its_deadline(caller: Callable[..., Any]) -> None:
     with sampler() as model:  # with a grace that would be the end of this test
-        with pytest.raises(WorkerTimeout, match=r"deadline of 0\.1 s, so its worker was ended") as caught:
-            caller(model, do="hang", timeout=0.1)
+        with pytest.raises(WorkerTimeout, match=r"deadline of 0\.3 s, so its worker was ended") as caught:
+            caller(model, do="hang", timeout=0.3)
         assert "do_hang" in str(caught.value)
         assert "its grace" not in str(caught.value)
         assert model(x=1)["x"] == 2
@@ -94,9 +94,9 @@ def test_one_that_never_looks_is_killed_at_its_deadline(caller: Callable[..., An
 def test_one_that_looks_and_goes_on_is_killed_when_its_grace_is_over(caller: Callable[..., Any]) -> None:
     with sampler(grace=0.2) as model:
         began = time.monotonic()
-        with pytest.raises(WorkerTimeout, match=r"passed its deadline of 0\.1 s and its grace of 0\.2 s") as caught:
-            caller(model, do="look_and_go_on", timeout=0.1)
-        assert time.monotonic() - began >= 0.3
+        with pytest.raises(WorkerTimeout, match=r"passed its deadline of 0\.3 s and its grace of 0\.2 s") as caught:
+            caller(model, do="look_and_go_on", timeout=0.3)
+        assert time.monotonic() - began >= 0.5
         assert "do_look_and_go_on" in str(caught.value)
         assert isinstance(caught.value.report, isopod.CrashReport)
         assert model(x=1)["x"] == 2
@@ -105,14 +105,14 @@ def test_one_that_looks_and_goes_on_is_killed_when_its_grace_is_over(caller: Cal
 def test_without_grace_looking_does_not_help() -> None:
     with sampler(grace=0) as model:
         with pytest.raises(WorkerTimeout, match="its worker was ended"):
-            model(do="look_and_go_on", timeout=0.1)
+            model(do="look_and_go_on", timeout=0.3)
         assert model(x=1)["x"] == 2
 
 
 def test_dying_in_the_grace_is_a_crash() -> None:
     with sampler() as model:
         with pytest.raises(WorkerCrashed, match="exited with code 3"):
-            model(do="exit_when_cancelled", timeout=0.1)
+            model(do="exit_when_cancelled", timeout=0.3)
         assert model(x=1)["x"] == 2
 
 
@@ -141,10 +141,10 @@ def test_one_in_line_grants_the_grace_of_one_that_nobody_waits_for() -> None:
 
 
 def test_answers_that_were_in_time_count_however_late_they_are_looked_at(model: isopod.Model) -> None:
-    answers = model.map([{"x": number} for number in range(3)], timeout=0.2, ahead=2)
+    answers = model.map([{"x": number} for number in range(3)], timeout=0.5, ahead=2)
     assert next(answers)["x"] == 0
     model()  # which is behind the others
-    past = time.monotonic() + 0.25
+    past = time.monotonic() + 0.55
     until(lambda: time.monotonic() > past)
     assert [answer["x"] for answer in answers] == [2, 4]
 
