@@ -10,7 +10,7 @@
     ├── WorkerError
     │   ├── WorkerCrashed (RuntimeError)    the worker died; the next call starts a new one
     │   ├── WorkerTimeout (TimeoutError)    the deadline passed
-    │   └── WorkerUnavailable (RuntimeError)  no worker could be started
+    │   └── WorkerUnavailable (RuntimeError)  no worker could be started, or too many died
     ├── EnvironmentBuildError (RuntimeError)  the machine: an environment could not be built
     ├── ArenaFull (MemoryError)             the machine: the shared memory is at its limit
     ├── SandboxUnavailable (RuntimeError)   the machine: it cannot enforce what was asked
@@ -72,7 +72,7 @@ class WorkerTimeout(WorkerError, TimeoutError):
 
 
 class WorkerUnavailable(WorkerError, RuntimeError):
-    """No worker could be started for this model."""
+    """No worker takes calls just now: none could be started, or too many have died; the message says why."""
 
 
 class EnvironmentBuildError(IsopodError, RuntimeError):

@@ -17,7 +17,7 @@ def empty(shape: int | tuple[int, ...], dtype: Any = float) -> "np.ndarray[Any, 
 
 def cancelled() -> bool:
     """Whether nobody waits for the running call any more. In a worker a long call looks from time to time, and stops:
-    it has ``isopod.load``'s ``grace`` to do so after its deadline, and is not killed.
+    if it has looked before its deadline, it has ``isopod.load``'s ``grace`` to do so, and is not killed.
 
     ::
 

@@ -80,7 +80,7 @@ def load(
 
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it
-    (``Env.script``); else it runs in a copy of this application's environment. ``on_event`` hears of a build.
+    (``Env.script``); else it runs on this application's own Python and packages. ``on_event`` hears of a build.
 
     What is None here is as the pod says, and else: ``load_timeout`` 300, ``grace`` 1, ``memory_limit`` 4 GiB, one
     worker, no standby, no retries, and no other limit.
@@ -94,8 +94,8 @@ def load(
     ``cast="safe"`` (or ``"same_kind"``, as in ``numpy.can_cast``) casts inputs to the declared dtype; else none is.
 
     ``timeout`` is the default deadline of a call and ``load_timeout`` that of loading, in seconds, more than 0. A model
-    that looks at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, and is killed
-    only then; any other is killed at once. ``memory_limit`` bounds the shared memory of each direction, in bytes.
+    that has looked at ``isopod.worker.cancelled`` has ``grace`` seconds from its deadline to stop by itself, then is
+    killed; any other is killed at once. ``memory_limit`` bounds the shared memory of each direction, in bytes.
 
     ``workers`` processes share the calls, each with a copy of the model; ``standby`` more are loaded and take over when
     one dies. ``restart`` says how dead ones are replaced. ``retries`` is for models without side effects that leave

@@ -46,6 +46,10 @@ nothing else.
 """
 
 
+_BOTH = """\
+What the control protocol and the talk with a template are made of: `FORMS` in `ipc/protocol.py`."""
+
+
 class Machine(NamedTuple):
     """A table of transitions, where it begins, and what is said about it. ``event`` is what its events are called."""
 
@@ -76,8 +80,8 @@ then fail at once with the reason, until a worker that is started after a pause 
     Machine(
         "The control protocol",
         """\
-What application and worker say to each other beside the calls, over one socket: `TRANSITIONS` and `FORMS` in
-`ipc/protocol.py`. What is not allowed in a state raises `ProtocolError` and changes nothing, and the worker ends.""",
+What application and worker say to each other beside the calls, over one socket: `TRANSITIONS` in `ipc/protocol.py`.
+What is not allowed in a state raises `ProtocolError` and changes nothing, and the worker ends.""",
         protocol.TRANSITIONS,
         protocol.START,
         "message",
@@ -132,7 +136,7 @@ def _messages() -> str:
     for name, form in protocol.FORMS.items():
         fields = ", ".join(f"{field}: {kind.__name__}" for field, kind in form.fields.items())
         rows.append((name, form.sender, fields, str(form.descriptors or "")))
-    return "Its messages:\n\n" + _table(("message", "sent by", "fields", "descriptors"), rows)
+    return f"## The messages of both\n\n{_BOTH}\n\n" + _table(("message", "sent by", "fields", "descriptors"), rows)
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

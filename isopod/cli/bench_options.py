@@ -72,8 +72,10 @@ def add(commands: Any) -> None:
     add_inputs(bench)
     add_model(bench)
     run = bench.add_argument_group("how much")
-    run.add_argument("--seconds", metavar="S", type=float, default=10.0, help="of measuring, in all (10 by default)")
-    run.add_argument("--calls", metavar="N", type=int, help="of each kind, instead of seconds")
+    run.add_argument(
+        "--seconds", metavar="SECONDS", type=float, default=10.0, help="of measuring, in all (10 by default)"
+    )
+    run.add_argument("--calls", metavar="N", type=int, help="of each kind, instead of --seconds")
     run.add_argument("--callers", metavar="N,N", default="1,2,4", help="threads that call at once (1,2,4)")
     run.add_argument("--pace", metavar="TIME", default="1ms", help="between paced calls (1ms; 0: none)")
     run.add_argument("--no-in-process", action="store_true", help="do not load it a second time, as a yardstick")

@@ -5,6 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+_DESCRIPTION = """\
+Environments are built once and kept in ISOPOD_HOME (~/.cache/isopod by default).
+The folders in ISOPOD_STORES are looked in, too, and never written to. A KEY may be
+shortened.
+"""
 _EXAMPLES = """\
 examples:
   isopod env build --python 3.11 scikit-learn==1.2.2 'numpy<2'
@@ -22,8 +27,7 @@ def add(commands: Any) -> None:
     env = commands.add_parser(
         "env",
         help="the store of environments: build, look, clean up",
-        description="Environments are built once and kept in ISOPOD_HOME (~/.cache/isopod by default). The folders in "
-        "ISOPOD_STORES are looked in, too, and never written to. A KEY may be shortened.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +47,7 @@ def add(commands: Any) -> None:
     there = _command(each, "list", "what is there: its Python, its size, when it was last used")
     there.add_argument("--project", action="store_true", help="what the project's isopod.toml names, built or not")
     _command(each, "show", "all that is known of one, its packages included").add_argument("key", metavar="KEY")
-    remove = _command(each, "rm", "remove some; never one that a process uses")
+    remove = _command(each, "rm", "remove some; exit code 1 if a process uses one, which stays")
     remove.add_argument("keys", metavar="KEY", nargs="*")
     remove.add_argument("--all", action="store_true", help="all of them")
     collect = _command(
@@ -83,11 +87,13 @@ def _wanted(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--exclude-newer", metavar="DATE", help="nothing that was uploaded after that day")
     command.add_argument("--index-url", metavar="URL", help="as in pip; pip's own configuration counts, too")
-    command.add_argument("--extra-index-url", metavar="URL", action="append", default=[])
-    command.add_argument("--find-links", metavar="PLACE", action="append", default=[])
-    command.add_argument("--no-index", action="store_true")
+    command.add_argument("--extra-index-url", metavar="URL", action="append", default=[], help="another one")
+    command.add_argument(
+        "--find-links", metavar="PLACE", action="append", default=[], help="a folder or a page with wheels"
+    )
+    command.add_argument("--no-index", action="store_true", help="look for packages in --find-links alone")
     command.add_argument(
         "--from-source", metavar="NAME", action="append", default=[], help="build this package, which runs its code"
     )
+    command.add_argument("--allow-source", action="store_true", help="build any package that has no wheel")
     command.add_argument("--installer", choices=("uv", "pip"), help="what resolves and installs (uv, if it is there)")
-    command.add_argument("--allow-source", action="store_true", help="the same for any that has no wheel")

@@ -129,7 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor",
         help="what isopod finds on this machine",
-        description="Pythons, shared memory, cores, and the store of built environments.",
+        description="What isopod needs of this machine and finds on it: shared memory, cores, sandboxes, uv; Pythons "
+        "for models; the store of environments. Exit code 1 if something that it needs is missing.",
     )
     doctor.add_argument("--json", action="store_true", help="for a program to read")
     compare_options.add(commands)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+_PACKING = """\
+MODEL is path/to/model.py:Name, a model file, or a SavedModel's folder. A
+NAME:DTYPE:DIMS has sizes, symbols or 'any' as its dimensions; without dimensions it
+is a scalar. What is not given is read from the model where it says it, and else seen
+in the test. For several inputs, files, libraries and so on, give an option again.
+"""
 _EXAMPLES = """\
 examples:
   isopod pack digits.pod digits.py:Digits --requirement scikit-learn==1.9.1 \\
-      --test images.npz --expect labels.npz --description 'Handwritten digits'
+      --test images.npz --expect answer.npz --description 'Handwritten digits'
   isopod pack net.pod net.pt --versions '^2.1' --input image:float32:batch,3,224,224 \\
       --output classes:float32:batch,1000
   isopod pack rank.pod rank.onnx --requirement 'onnxruntime==1.23.*'
@@ -37,9 +43,7 @@ def add(commands: Any) -> None:
     pack = commands.add_parser(
         "pack",
         help="make a pod of a model",
-        description="MODEL is path/to/model.py:Name, a model file, or a SavedModel's folder. A NAME:DTYPE:DIMS has "
-        "sizes, symbols or 'any' as its dimensions; without dimensions it is a scalar. What is not given is read from "
-        "the model where it says it, and else seen in the test.",
+        description=_PACKING,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -47,8 +51,8 @@ def add(commands: Any) -> None:
     pack.add_argument("model", metavar="MODEL")
     pack.add_argument("--name", metavar="NAME", help="of the model; by default that of its class or file")
     pack.add_argument("--folder", action="store_true", help="make a folder, not a zip")
-    pack.add_argument("--input", metavar="NAME:DTYPE:DIMS", action="append", default=[])
-    pack.add_argument("--output", metavar="NAME:DTYPE:DIMS", action="append", default=[])
+    pack.add_argument("--input", metavar="NAME:DTYPE:DIMS", action="append", default=[], help="what it takes")
+    pack.add_argument("--output", metavar="NAME:DTYPE:DIMS", action="append", default=[], help="what it gives")
     pack.add_argument("--requirement", metavar="REQUIREMENT", action="append", default=[], help="as for pip")
     pack.add_argument("-r", "--requirements", dest="file", metavar="FILE", help="a requirement file, as pip's")
     pack.add_argument("--lock", metavar="FILE", help="a pylock.toml")
@@ -66,7 +70,7 @@ def add(commands: Any) -> None:
     pack.add_argument("--node", metavar="NAME=NODE", action="append", default=[], help="of a frozen graph")
     pack.add_argument("--init-op", metavar="NODE", action="append", default=[], help="of a frozen graph")
     pack.add_argument("--test", metavar="NPZ", help="inputs to try it with; kept in the pod as an example")
-    pack.add_argument("--expect", metavar="NPZ", help="what it must give for them")
+    pack.add_argument("--expect", metavar="NPZ", help="what it must give for them: all outputs, or those of --output")
     pack.add_argument("--description", metavar="TEXT")
     pack.add_argument("--licence", metavar="NAME", help="as SPDX writes it: BSD-3-Clause")
     pack.add_argument("--homepage", metavar="URL")

@@ -55,4 +55,4 @@ def add(commands: Any) -> None:
     bench_options.add_model(trace)
     run = trace.add_argument_group("how much")
     run.add_argument("--calls", metavar="N", type=int, default=20, help="of each caller (20 by default)")
-    run.add_argument("--callers", metavar="N", type=int, default=1, help="threads that call at once")
+    run.add_argument("--callers", metavar="N", type=int, default=1, help="threads that call at once (1 by default)")

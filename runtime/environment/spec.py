@@ -64,8 +64,9 @@ class Env:
     ``requirements``: what to install, as in pip (``"torch==2.1"``, ``"name @ https://…"``) or paths of local wheels.
     numpy is added where they do not name it: the worker needs it.
 
-    ``constraints`` narrow what the resolver may choose, and ``overrides`` replace what packages ask for; requirements
-    both. ``exclude_newer``: nothing uploaded after that day or moment (RFC 3339; a day is one in UTC) counts.
+    ``constraints``, requirements that narrow what the resolver may choose, and ``overrides``, requirements that replace
+    what packages ask for. ``exclude_newer``: nothing uploaded after that day or moment (RFC 3339; a day is one in UTC)
+    counts.
 
     ``lock``: the path of a lock file, which is installed as it stands: ``pylock.toml`` (or ``pylock.<name>.toml``),
     ``uv.lock`` beside its ``pyproject.toml`` (without the project itself and its development groups), or a requirement
@@ -75,7 +76,7 @@ class Env:
     means the Python of this process, or with a lock one that suits it.
 
     ``download_python``: whether uv may fetch a Python that this machine lacks (python-build-standalone, into uv's own
-    folder). None means what ``ISOPOD_PYTHON_DOWNLOADS`` says, and that is no where it is not set.
+    folder). None means what ``ISOPOD_PYTHON_DOWNLOADS`` says, and no where that is not set.
 
     ``index_url``, ``extra_index_urls``, ``find_links``, ``no_index``: as in pip, and on top of pip's own configuration
     and of uv's variables; versions of all indexes compete, as with pip.

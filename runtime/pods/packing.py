@@ -94,9 +94,10 @@ def pack(
     For other files ``options`` are those of ``load``; ``data`` are weights beside an ONNX file.
 
     With ``test_inputs`` the pod is loaded in a fresh worker and called before it gets its name; what it gives is held
-    against ``test_outputs`` (text must be the same, numbers within ``rtol`` and ``atol``). Both are kept in the pod,
-    without a pickle, and ``more_examples`` beside them; ``isopod inspect --test`` runs them again. ``limits``,
-    ``sandbox`` and ``metadata`` (description, licence, homepage) are the tables of ``isopod.toml``.
+    against ``test_outputs`` (text must be the same, numbers within ``rtol`` and ``atol``), which are all outputs where
+    ``outputs`` are not given. Both are kept in the pod, without a pickle, and ``more_examples`` beside them;
+    ``isopod inspect --test`` runs them again. ``limits``, ``sandbox`` and ``metadata`` (description, licence, homepage)
+    are the tables of ``isopod.toml``.
 
     Raises ``SpecError``, also for a test that fails, and what ``load`` raises; then nothing is left behind. ::
 

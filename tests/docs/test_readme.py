@@ -15,7 +15,7 @@ from repository import ROOT
 import isopod
 
 BLOCK = re.compile(r"^```python\n# (\w+\.py)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -23,19 +23,32 @@ def written() -> dict[str, str]:
     return dict(BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
 
 
+def printed(folder: Path, more: str = "") -> list[str]:
+    """What the first example prints, with ``more`` behind its application."""
+    files = written()
+    (folder / "digits.py").write_text(files["digits.py"], encoding="utf-8")
+    (folder / "app.py").write_text(files["app.py"] + more, encoding="utf-8")
+    done = subprocess.run([sys.executable, "app.py"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
-    files = {name: text for name, text in written().items() if name in ("digits.py", "app.py")}
-    assert files.keys() == {"digits.py", "app.py"}
-    assert len(files["app.py"].strip().splitlines()) <= 10
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    done = subprocess.run([sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    assert len(written()["app.py"].strip().splitlines()) <= 10
+    first, second = printed(tmp_path)
     assert re.fullmatch(r"1\.2\.2 \[\d \d \d\]", first)
     assert re.fullmatch(r"1\.9\.1 \[\d \d \d\]", second)
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_what_the_first_example_loads_is_packed_as_written(tmp_path: Path) -> None:
+    (packing,) = (text for text in PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "pack(" in text)
+    _, loaded, packed = printed(tmp_path, f'{packing}print(*model(images=images).values(), sep="; ")\n')
+    version, labels = loaded.split(maxsplit=1)
+    assert packed == f"{labels}; {version}"
 
 
 def test_a_model_says_where_it_runs_as_written(tmp_path: Path) -> None:
