@@ -8,8 +8,9 @@ from typing import Any
 _PACKING = """\
 MODEL is path/to/model.py:Name, a model file, or a SavedModel's folder. A
 NAME:DTYPE:DIMS has sizes, symbols or 'any' as its dimensions; without dimensions it
-is a scalar. What is not given is read from the model where it says it, and else seen
-in the test. For several inputs, files, libraries and so on, give an option again.
+is a scalar. What is not given is read from the model where it says it, and else taken
+from --test and --expect. For several inputs, files, libraries and so on, give an
+option again.
 """
 _EXAMPLES = """\
 examples:

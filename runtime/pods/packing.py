@@ -83,7 +83,9 @@ def pack(
     knows. ``place`` must not exist; ``as_zip=False`` makes a folder.
 
     ``inputs`` and ``outputs`` are ``TensorSpec`` or dicts with name, dtype and shape; those that are not given are
-    read from the model, in a worker, where its format says them, and else taken from the test's values, with any size.
+    read from the model, in a worker, where its format says them, and else taken from ``test_inputs`` and
+    ``test_outputs`` (of a framework's file, from what it answers), with any size.
+
     ``env`` is what it runs in: it is locked now, and the lock goes into the pod. Without it a Python file's own
     (PEP 723) counts; a framework's file runs in the newest version of the framework that ``versions`` allows, a range
     as npm writes it (``"^2.1"``), which a caller's own environment is held against, too.
@@ -102,7 +104,7 @@ def pack(
     Raises ``SpecError``, also for a test that fails, and what ``load`` raises; then nothing is left behind. ::
 
         isopod.pack("digits.pod", "digits.py:Digits", env=isopod.Env(["scikit-learn==1.9.1"]),
-                    test_inputs={"images": images}, test_outputs={"labels": labels})
+                    test_inputs={"images": images}, test_outputs=answer)
     """
     target = Path(place).expanduser().absolute()
     shown = dict(more_examples or {})

@@ -38,9 +38,9 @@ class Sandbox:
     process have them, which is tried once, ``"required"``, or ``"off"``.
 
     ``scratch`` is the size in bytes of a folder that a strict model may write to, 0 for none; it is ``TMPDIR`` and
-    ``HOME`` there. ``max_files`` bounds its descriptors, ``max_file_size`` (bytes) each file that it writes,
-    ``address_space`` (bytes) its memory with all mappings, those of shared memory among them. None is no limit for
-    ``limits``, and for ``strict`` 8 GiB and twice the ``memory_limit`` of ``load``.
+    ``HOME`` there, and holds 10,000 files at most. ``max_files`` bounds its descriptors, ``max_file_size`` (bytes) each
+    file that it writes, ``address_space`` (bytes) its memory with all mappings, those of shared memory among them. None
+    is no limit for ``limits``, and for ``strict`` 8 GiB and twice the ``memory_limit`` of ``load``.
 
     ``nice`` is the priority of a worker and of all that it starts, as in ``nice(1)``: from 0, as your application has
     it, to 19, which gives way to everybody. It cannot raise it again. None is 10 for ``strict``, and 0 for ``limits``.
