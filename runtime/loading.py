@@ -76,7 +76,8 @@ def load(
     Or it is a model file or a SavedModel's folder, whose content says which framework loads it, what it takes and what
     it gives (``docs/formats.md``). ``backend`` says so where the file does not; ``options`` are the backend's own;
     ``ops`` are libraries of custom operations, loaded before it. Or it is a pod, a folder or a zip (of ``isopod.pack``,
-    or Neuropod's), which says all of that itself, its environment and its limits.
+    or Neuropod's), which says all of that itself, its environment and its limits. ``name`` is what logs, errors and
+    ``health`` call it: by default its class, function or file, or as its pod says.
 
     ``env`` says where it runs: an ``Env`` (built once and kept), or the path of a virtual environment or an
     interpreter, which is used as it is; ``python`` is short for such an interpreter. Without either its file may say it

@@ -71,7 +71,8 @@ class Model:
         ``timeout`` in seconds, more than 0, counted from now; when it passes in mid-call the worker is ended, unless
         the model looks at ``isopod.worker.cancelled`` and stops by itself. An input that is itself called ``timeout``
         goes into the dict. Raises ``ModelError`` (the model raised), ``WorkerCrashed``, ``WorkerTimeout``,
-        ``SpecError``, ``ArenaFull``, ``Closed``. Ctrl-C takes the call back if it has not begun, and tells the model.
+        ``WorkerUnavailable``, ``SpecError``, ``ArenaFull``, ``Overloaded``, ``Closed``. Ctrl-C takes the call back if
+        it has not begun, and tells the model.
         """
         request = self._request(inputs, named, timeout)
         if self._direct:

@@ -93,11 +93,12 @@ def bench(
     ``model`` is what ``load`` takes, loaded for this, or a model that is loaded already, which stays so. ``inputs`` are
     a dict of arrays, the path of an ``.npz`` file or a folder of them, or a list of these. Without any, ``random``
     samples are made after a ``problem``, after ``described`` inputs, or after what the model declares; the examples of
-    a pod come before the last. ``sizes`` of symbols are those of random ones; one symbol may have several.
+    a pod come before the last. ``sizes`` of symbols are those of random ones; one symbol may have several. The same
+    ``seed`` makes the same.
 
     ``seconds`` of measuring in all, or ``calls`` of each kind. ``callers`` are numbers of threads, ``pace`` the seconds
-    between paced calls. ``in_process=False`` spares loading the model a second time; ``placements=True`` loads it twice
-    more, to compare where workers run (``load(placement=)``).
+    between paced calls, ``timeout`` the seconds that each call may take. ``in_process=False`` spares loading the model
+    a second time; ``placements=True`` loads it twice more, to compare where workers run (``load(placement=)``).
 
     Raises ``SpecError``, and what ``load`` and the model raise. ::
 
