@@ -24,7 +24,7 @@ from isopod.demo.bill import Entry, bill
 from isopod.demo.crash import kill_in_mid_call, lobby
 from isopod.demo.crew import Built, Crew, worker_log
 from isopod.demo.picture import picture
-from isopod.runtime.environment import find_interpreter
+from isopod.runtime.environment import Reporter, find_interpreter, find_or_download
 from isopod.runtime.environment.store import home
 
 _EVERY = 4  # every fourth row is held out from the training
@@ -102,12 +102,14 @@ class _Story:
 
     def _prepare(self, crew: Crew, path: Path) -> list[isopod.Model]:
         self._screen.heading("Two environments that cannot be one")
-        pythons = [version.python for version in self._versions]  # one that is not there is said before any work
         with bars(self._screen, [version.name for version in self._versions]) as shown:
+            for version in self._versions:  # one that is not there, and may not be fetched, is said before any work
+                reporter = Reporter(shown.listener(version.name))
+                find_or_download(version.env.python, wanted=version.env.download_python, reporter=reporter)
             futures = [crew.start(self._one, crew, version, shown, path) for version in self._versions]
             models = [future.result() for future in futures]
-        for version, python in zip(self._versions, pythons, strict=True):
-            facts = f"Python {python:<8} {version.built}"
+        for version in self._versions:
+            facts = f"Python {version.python:<8} {version.built}"
             if version.trained:
                 facts += f", trained in {version.trained:.1f} s"
             self._fact(True, f"{version.name}   {facts}")
