@@ -41,8 +41,9 @@ help:
 	@echo 'Each makes what it needs in .venv first. PYTHON=/path/to/python chooses the interpreter (3.10 or later).'
 	@echo 'pytest arguments: make test T="tests/architecture -k wheel"'
 
+# Whoever asks for the demo asks for a Python that its models need, too, where the machine has none.
 demo: $(USER_STAMP)
-	@$(BIN)/isopod demo
+	@ISOPOD_PYTHON_DOWNLOADS=$${ISOPOD_PYTHON_DOWNLOADS:-1} $(BIN)/isopod demo
 
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest $(T)

@@ -32,6 +32,13 @@ _GOOD = 0.9  # the share of right answers below which something is wrong
 _SINGLE_CALLS = 100
 # Matrices of this size gain nothing from a second thread, and two models with two each would wait for one another.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+# Pairs of scikit-learn that cannot read each other's pickles, with the Pythons that their wheels exist for. The first
+# one runs on 3.11 alone, the others on 3.10 or 3.12.
+_PAIRS = (
+    (("1.2.2", ">=3.8,<3.12"), ("1.9.1", ">=3.11")),
+    (("1.2.2", ">=3.8,<3.12"), ("1.7.2", ">=3.10")),
+    (("1.3.2", ">=3.8,<3.13"), ("1.9.1", ">=3.11")),
+)
 
 
 @dataclass
@@ -59,16 +66,28 @@ class Version:
 
 
 def versions() -> tuple[Version, Version]:
-    """Return the old and the new scikit-learn of the demo, with the Pythons that their wheels exist for."""
+    """Return the old and the new scikit-learn of the demo: a pair that this machine has the Pythons for, if it can."""
+    chosen = next((pair for pair in _PAIRS if all(_is_here(python) for _, python in pair)), _PAIRS[0])
+    (old, old_python), (new, new_python) = chosen
+    return (
+        Version(f"scikit-learn {old}", "trees", "decision trees", _env(old, old_python, "numpy<2")),
+        Version(f"scikit-learn {new}", "network", "neural network", _env(new, new_python)),
+    )
+
+
+def _is_here(python: str) -> bool:
+    try:
+        find_interpreter(python)
+    except isopod.SpecError:
+        return False
+    return True
+
+
+def _env(release: str, python: str, *more: str) -> isopod.Env:
     # in small steps, so that the bar moves: it is these imports that make the bytecode, once
     parts = ["scipy.sparse", "scipy.special", "scipy.optimize", "scipy.stats", "sklearn", "sklearn.datasets"]
     parts += ["sklearn.ensemble", "sklearn.neural_network"]
-    old = isopod.Env(["scikit-learn==1.2.2", "numpy<2"], python=">=3.8,<3.12", warm=parts, variables=_ONE_THREAD)
-    new = isopod.Env(["scikit-learn==1.9.1"], python=">=3.11", warm=parts, variables=_ONE_THREAD)
-    return (
-        Version("scikit-learn 1.2.2", "trees", "decision trees", old),
-        Version("scikit-learn 1.9.1", "network", "neural network", new),
-    )
+    return isopod.Env([f"scikit-learn=={release}", *more], python=python, warm=parts, variables=_ONE_THREAD)
 
 
 def run(screen: Screen) -> int:
