@@ -7,9 +7,10 @@ array. So one weak reference on the root is the whole bookkeeping: when it fires
 more. (A weak reference on the mapping or on a memoryview of it does not do: ``np.frombuffer`` wraps it in a fresh
 one, and the reference fires while the array is in use.)
 
-The inputs of a call that runs do without (*unleased*): whoever runs it holds their roots himself, and sees at its end
-by the count of references whether anybody else does. Most often nobody does, and a lease takes as long to make and to
-end as the array itself. So one is made when an input is kept, or when somebody asks for it.
+The inputs of a call that runs do without (*unleased*): whoever runs it holds their roots himself, lets go of them at
+its end, and sees whether they are dead then. Most often they are, and a lease takes as long to make and to end as the
+array itself. So one is made when an input is kept, or when somebody asks for it. (To count references instead was
+tried: a tracer adds to them, and out of a weak reference comes one more at any moment.)
 
 A callback may run at any moment in any thread, even in the middle of our own code, so what it calls must neither
 wait for a lock nor fail.

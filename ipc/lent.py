@@ -9,7 +9,7 @@ cannot give the memory to anybody else.
 from __future__ import annotations
 
 import threading
-from sys import getrefcount
+import weakref
 from typing import Any, Callable, NamedTuple, Sequence, Tuple
 
 from isopod.ipc.errors import ProtocolError
@@ -196,7 +196,10 @@ class Borrowed:
         held: list[Tensor] = []
         while unleased:
             root, item, segment, holding = unleased.popitem()[1]
-            if getrefcount(root) > _ALONE:
+            kept = weakref.ref(root)
+            root = None  # RACE late look: from here on either it is dead, or a reference that is not ours keeps it
+            root = kept()
+            if root is not None:
                 adopt(root, segment, holding)
                 held.append(item)
         while self.open:
@@ -205,13 +208,3 @@ class Borrowed:
             except KeyError:  # the last one died just now
                 break
         return held
-
-
-def _alone() -> int:
-    """How many references ``still_held`` sees to what nobody else holds: it differs between interpreters."""
-    entries: dict[int, tuple[Any, int, int, int]] = {0: (object(), 0, 0, 0)}
-    root, _, _, _ = entries.popitem()[1]
-    return getrefcount(root)
-
-
-_ALONE = _alone()

@@ -42,8 +42,8 @@ def test_a_child_on_this_python(version: str, models: Path) -> None:
         model(do="keep", way="attribute", x=np.ones(100))
         for _ in range(5):
             model(x=np.zeros(100))
-        assert model(do="returned")["returned"] == 0  # references are counted rightly here, neither one too few
-        assert model()["values"].sum() == 100  # nor one too many
+        assert model(do="returned")["returned"] == 0  # what nobody keeps is dead when its call ends
+        assert model()["values"].sum() == 100
     with isopod.load(models / "deaths.py:Dying", env=env) as model:
         with pytest.raises(WorkerCrashed, match="SIGSEGV") as crash:
             model(way="sigsegv")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prefixes import prefix_with
 
 import isopod
 
@@ -57,6 +58,42 @@ def test_a_weak_reference_keeps_nothing(model: isopod.Model) -> None:
     model(do="keep", way="weak_reference", x=np.full(1000, 5.0))
     assert not model()["there"]
     assert model.stats().shared_bytes_used == 0
+
+
+def test_who_looks_while_the_call_ends_finds_nothing_or_keeps_what_he_finds(model: isopod.Model) -> None:
+    """RACE late look: a thread of the model has a weak reference, and asks it at any moment."""
+    number, found = 0, 0
+    while True:
+        number += 1
+        model(do="look_late", way=str(number), x=np.full(1000, 5.0))
+        looked = model(do="looked")["looked"]
+        others(model)
+        told = model()
+        assert told["values"].tolist() == [5.0] * 1000 * int(told["there"]), f"at opcode {number}"
+        found += told["there"]
+        model(do="let_go")
+        if not looked:
+            assert 0 < found < number - 1
+            return
+
+
+def test_inputs_are_kept_where_the_environment_starts_a_tracer(models: Path, tmp_path: Path) -> None:
+    """It sees our own frames too while the worker starts, and holds what it sees: we must not learn from that."""
+    tracer = """
+import sys
+def trace(frame, event, argument):
+    frame.f_locals
+    return trace
+sys.settrace(trace)
+"""
+    env = prefix_with({"tracer": tracer}, tmp_path / "env")
+    (site,) = env.glob("lib/*/site-packages")
+    (site / "tracer.pth").write_text("import tracer")
+    with isopod.load(models / "keepers.py:Keeper", env=env, timeout=60) as model:
+        model(do="looked")  # that is the end of it
+        model(do="keep", way="attribute", x=np.full(1000, 5.0))
+        others(model)
+        assert model()["values"].tolist() == [5.0] * 1000
 
 
 def test_inputs_have_leases_only_where_somebody_asks(model: isopod.Model) -> None:
