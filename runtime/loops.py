@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
 
 _here = threading.local()
+_PATIENCE_NS = 100_000_000
 
 
 def teller(loop: asyncio.AbstractEventLoop) -> Callable[[asyncio.Future[None]], None]:
@@ -27,24 +29,31 @@ def teller(loop: asyncio.AbstractEventLoop) -> Callable[[asyncio.Future[None]], 
 
 
 class _Told:
-    """Futures of one loop that are to be settled on its thread."""
+    """Futures of one loop that are to be settled on its thread.
 
-    __slots__ = ("_futures", "_rung", "loop")
+    RACE unheard future: it stands there before it is asked whether the loop was rung; the loop does both the other way.
+    RACE lost wake-up: Ctrl-C strikes a loop between two of its steps, and what it was about to run, it never runs. So
+    it is rung once more where it has not looked for a while: or none of its futures was ever told again.
+    """
+
+    __slots__ = ("_futures", "_rung_ns", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = weakref.ref(loop)  # the thread outlives it
         self._futures: deque[asyncio.Future[None]] = deque()
-        self._rung = False
+        self._rung_ns = 0  # when it was rung; 0 once it looks
 
     def tell(self, future: asyncio.Future[None]) -> None:
         self._futures.append(future)
-        if (
-            not self._rung
-        ):  # RACE unheard future: it stands there before this is asked; the loop does both the other way
-            self._ring()
+        if not self._rung_ns or time.monotonic_ns() - self._rung_ns > _PATIENCE_NS:
+            try:
+                self._ring()
+            except BaseException:  # goes on to the caller: Ctrl-C in the middle of it, so it is done again
+                self._ring()
+                raise
 
     def _ring(self) -> None:
-        self._rung = True
+        self._rung_ns = time.monotonic_ns()
         loop = self.loop()
         try:
             if loop is not None:
@@ -53,16 +62,16 @@ class _Told:
         except RuntimeError:  # it was closed with the call in flight
             pass
         self._futures.clear()
-        self._rung = False
+        self._rung_ns = 0
 
     def _settle(self) -> None:
-        self._rung = False
         futures = self._futures
         try:
+            self._rung_ns = 0
             while futures:
-                future = futures.popleft()
-                if not future.done():
-                    future.set_result(None)
+                if not futures[0].done():
+                    futures[0].set_result(None)
+                del futures[0]
         finally:
             if futures:  # Ctrl-C came
                 self._ring()

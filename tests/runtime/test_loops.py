@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -10,7 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from interrupts import Interrupt
 
+from isopod.runtime import loops
 from isopod.runtime.loops import teller
 
 
@@ -131,19 +134,69 @@ def test_each_loop_of_a_thread_hears_of_its_own() -> None:
 
 def test_an_interrupt_in_the_middle_leaves_none_untold(loop: Counted) -> None:
     """Ctrl-C strikes while the first one is told; the loop is run on."""
+    strikes = iter([True])
 
     class Struck(asyncio.Future[None]):
         def done(self) -> bool:
-            raise KeyboardInterrupt
+            if next(strikes, False):
+                raise KeyboardInterrupt
+            return super().done()
 
-    future: asyncio.Future[None] = loop.create_future()
+    futures = [Struck(loop=loop), loop.create_future()]
 
     async def ask() -> None:
         tell = teller(loop)
-        tell(Struck(loop=loop))
-        tell(future)
-        await future
+        for future in futures:
+            tell(future)
+        await futures[1]
 
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(ask())
-    loop.run_until_complete(asyncio.wait_for(future, 60))
+    for future in futures:
+        loop.run_until_complete(asyncio.wait_for(future, 60))
+
+
+async def told_from_a_thread(loop: Counted) -> None:
+    future, tell = loop.create_future(), teller(loop)
+    from_a_thread(lambda: tell(future))
+    await asyncio.wait_for(future, 60)
+
+
+def test_at_any_line_of_telling() -> None:
+    """Ctrl-C strikes whoever tells; the loop hears of the next one, whoever tells that."""
+    number = 0
+    while True:
+        number += 1
+        loop = Counted()
+
+        async def ask(loop: Counted, interrupt: Interrupt) -> None:
+            future, tell = loop.create_future(), teller(loop)
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                tell(future)
+            await told_from_a_thread(loop)
+            tell(future)  # as whoever was struck does
+            await asyncio.wait_for(future, 60)
+
+        interrupt = Interrupt(number, only=("tell", "_ring"))
+        loop.run_until_complete(ask(loop, interrupt))
+        loop.close()
+        if not interrupt.hit:
+            assert number > 6
+            return
+
+
+def test_a_wake_up_that_is_lost_is_made_up_for(loop: Counted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RACE lost wake-up: Ctrl-C strikes the loop when it is about to look, and it is run on."""
+    monkeypatch.setattr(loops, "_PATIENCE_NS", -1)
+    future: asyncio.Future[None] = loop.create_future()
+
+    async def ask() -> None:
+        teller(loop)(future)
+        await future
+
+    interrupt = Interrupt(1, only=("_settle",))
+    with pytest.raises(KeyboardInterrupt), interrupt:
+        loop.run_until_complete(ask())
+    assert interrupt.hit
+    loop.run_until_complete(told_from_a_thread(loop))
+    assert future.done()
