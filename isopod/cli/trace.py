@@ -78,8 +78,10 @@ def _signals() -> Iterator[socket.socket]:
         told.setblocking(False)
         stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False))
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Not SIG_IGN, which the application would inherit.
-            stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+            # Not SIG_IGN, which the application would inherit; and does where whoever started us has set it: nohup, a
+            # job in the background of a script.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                stack.callback(signal.signal, number, signal.signal(number, lambda *_: None))
         yield heard
 
 

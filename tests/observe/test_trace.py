@@ -256,6 +256,20 @@ def test_what_ends_the_command_is_the_applications_to_heed(tmp_path: Path, numbe
     assert len(Timeline(tmp_path / "trace.json").named("double")) == 1
 
 
+def test_what_is_ignored_around_the_command_is_ignored_in_the_application(tmp_path: Path) -> None:
+    """As by ``nohup``, or in the background of a script."""
+    ignoring = ["sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh"]
+    asking = (
+        "import signal; print(*(signal.getsignal(one) == signal.SIG_IGN for one in (signal.SIGINT, signal.SIGTERM)))"
+    )
+    tracing = [*COMMAND, "trace", "--", sys.executable, "-c", asking]
+    for around, ignored in (([], "False False\n"), (ignoring, "True True\n")):
+        done = subprocess.run(
+            [*around, *tracing], cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=GUARD
+        )
+        assert done.stdout.startswith(ignored), done.stderr
+
+
 def test_what_ends_the_command_is_heard_in_whichever_thread_it_comes_to(tmp_path: Path) -> None:
     """RACE lost signal: the wait is not interrupted, as where the signal comes just before it."""
     program = f"""
