@@ -60,7 +60,8 @@ class Spin:
         else:
             # None counts for much more than those before: the machine was busy, or a pause was short.
             averages[mode] += (min(waited_ns, max(4 * average, self.budget_ns / 4)) - average) / 8
-        quick = averages[1] < self.budget_ns / 4
+        # What has been quick may be slower by half: where it is about as slow as that, it would change all the time.
+        quick = averages[1] < self.budget_ns * (0.375 if self._was_quick else 0.25)
         count = self._count + 1
         if count >= _ROUND or (mode != best and waited_ns > 2 * averages[best]):
             count = 0  # also where one trial tells enough

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from isopod.ipc.spin import Spin
@@ -19,10 +21,10 @@ def settled_on(spin: Spin, parked_ns: int, spun_ns: int) -> float:
 def test_the_faster_way_of_waiting_wins_and_the_other_is_tried_now_and_then() -> None:
     spin = Spin(60_000)
     assert spin.spins
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=25_000) < 1
     assert 0 < settled_on(spin, parked_ns=5_000, spun_ns=50_000) < 0.1
     assert 0 < settled_on(spin, parked_ns=10_000, spun_ns=10_000) < 0.1  # a tie is not worth the processor
-    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=20_000) < 1  # it is never too late to learn
+    assert 0.9 < settled_on(spin, parked_ns=50_000, spun_ns=25_000) < 1  # it is never too late to learn
     assert 0 < settled_on(spin, parked_ns=10**9, spun_ns=10**9) < 0.1  # a slow model
 
 
@@ -30,6 +32,14 @@ def test_where_spins_end_sooner_than_anybody_wakes_up_there_is_nothing_to_try() 
     spin = Spin(60_000)
     assert settled_on(spin, parked_ns=50_000, spun_ns=5_000) == 1
     assert 0 < settled_on(spin, parked_ns=30_000, spun_ns=100_000) < 0.1  # the cores are busy now
+
+
+def test_where_spins_are_about_as_slow_as_what_counts_as_quick_that_is_no_change_each_time() -> None:
+    spin, chance, parked = Spin(60_000), random.Random(1), 0
+    for turn in range(20_000):
+        parked += turn >= 4096 and not spin.spins
+        spin.learn(chance.randrange(12_000, 18_000) if spin.spins else 40_000)
+    assert parked <= 2 / 64 * 20_000
 
 
 def waits_until(spin: Spin, spins: bool, parked_ns: int, spun_ns: int) -> int:
