@@ -16,7 +16,8 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from isopod.runtime.calls import Call
 
@@ -29,7 +30,7 @@ class Flight:
     ``pump(deadline_ns)`` takes in one answer and is called only by the leader; ``expire(call)`` acts on a passed
     deadline; ``ring()`` makes a parked leader look up; ``withdraw(call)`` tells the worker, locked, that nobody wants a
     call that was sent, and says whether that came before it began; ``idle()`` is told once, locked, when the worker is
-    dead, nobody leads and nothing is unsettled.
+    dead, nobody leads and nothing is unsettled; ``spent(arrays)`` is given the inputs of a call that is answered.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Flight:
         ring: Callable[[], None],
         withdraw: Callable[[Call], bool],
         idle: Callable[[], None],
+        spent: Callable[[Sequence[Any]], None],
     ) -> None:
         self.lock = threading.Lock()
         self.sent: dict[int, Call] = {}  # in the order in which the worker takes them: the first one runs
@@ -48,6 +50,7 @@ class Flight:
         self._leader: object = None  # the call whose caller leads, or a token of ours
         self._name = name
         self._pump, self._expire, self._ring, self._withdraw, self._idle = pump, expire, ring, withdraw, idle
+        self._spent = spent
         self._followers: deque[Call] = deque()
         self._wanted = threading.Condition(self.lock)  # the dispatcher is needed
         self._unattended: dict[int, Call] = {}
@@ -64,6 +67,10 @@ class Flight:
             call.done = True
         elif answered:
             call.outputs = None  # abandoned, or late: nobody looks at it any more
+        if answered:
+            # RACE spent inputs: once it is done. Else, if Ctrl-C came now, it would go on to another worker with inputs
+            # that other calls are copied over. And before anybody is told, who finds the memory free then.
+            self._spent(call.kept)
         # What is sent and not answered has its answer yet to come, and until then the worker may read the inputs.
         if answered or (call.id not in self.sent and (call.error is None or not call.may_go_on)):
             call.release()

@@ -95,12 +95,12 @@ class Session:
         self._wears_out_at = max_calls
         self._counters = counters
         self._arena = owner.arena
-        self._spent = owner.spent
         self._mail = Mailboxes(protected=strict)
         self._borrowed, self.control.flush = self._mail.borrowed, self._mail.borrowed.flush
         self._outbound = Outbound(owner, self.control.index_of, counters.add_copied_in)
         expire = functools.partial(deadlines.expire, self)
-        self.flight = Flight(name, self._pump, expire, self._mail.ring_ourselves, self._withdraw, self._dispose)
+        ring = self._mail.ring_ourselves
+        self.flight = Flight(name, self._pump, expire, ring, self._withdraw, self._dispose, owner.spent)
         limit, uses = self._order.memory_limit, self.flight.uses
         self._intake = Intake(name, self._mail, self.control, counters, uses, memory_limit=limit, copies=strict)
         # It gets the calls and not us: a circle of references would keep a dead worker's descriptors open.
@@ -309,7 +309,6 @@ class Session:
                 self._send(flight.backlog.popleft())
             if kind != records.CANCELLED:  # that one was no call at all
                 self._count(call, error, heard_ns)
-            self._spent(call.kept)  # first: whoever is told finds the memory free. What is answered goes nowhere else
             flight.settle(call, error, answered=True)
             del flight.sent[call.id]  # last, as ever: if Ctrl-C comes before, it is told of the worker's death
         self._heard += 1

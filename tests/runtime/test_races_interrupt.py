@@ -16,6 +16,7 @@ from interrupts import Interrupt
 from waits import GUARD, until
 
 import isopod
+from isopod.ipc.transfer import ArenaOwner
 from isopod.runtime.calls import Call
 from isopod.runtime.flight import Flight
 
@@ -59,7 +60,7 @@ def test_at_any_line_of_a_call(model: isopod.Model, step: int) -> None:
 
 def led_and_followed() -> tuple[Flight, Call, Call]:
     """A flight of no worker, the call whose caller leads, and one whose caller waits behind it."""
-    flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None)
+    flight = Flight("m", lambda _: False, lambda _: None, lambda: None, lambda _: False, lambda: None, lambda _: None)
     first, second = (Call(0, None, None, threaded=True) for _ in range(2))
     flight._leader = first
     flight._line_up(second)
@@ -132,6 +133,31 @@ def test_at_any_line_of_taking_another_call_in(model: isopod.Model, tmp_path: Pa
         elif not interrupt.hit:
             assert number > 15
             return
+
+
+def test_inputs_that_are_spent_go_to_no_other_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RACE spent inputs: who leads takes another's answer in, and Ctrl-C comes when its inputs may be copied over."""
+    spend, here, struck = ArenaOwner.spent, threading.current_thread(), threading.Event()
+
+    def spend_and_strike(self: ArenaOwner, arrays: Any) -> None:
+        spend(self, arrays)
+        if threading.current_thread() is here and not struck.is_set():
+            struck.set()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ArenaOwner, "spent", spend_and_strike)
+    over = threading.Event()
+    with isopod.load(MODELS / "races.py:Patient", retries=3) as model:
+        first = model.submit(until=str(tmp_path / "go"))
+        first.add_done_callback(lambda _: over.wait(GUARD))  # the dispatcher is busy, and we lead meanwhile
+        others = [model.submit(x=np.full(8, 1)), model.submit(x=np.full(8, 2))]
+        threading.Timer(0.02, (tmp_path / "go").touch).start()
+        with pytest.raises(KeyboardInterrupt):
+            call(model, 3)
+        assert struck.is_set()
+        others += [model.submit(x=np.full(8, number)) for number in (3, 4, 5)]
+        over.set()
+        assert [future.result(GUARD)["x"].tolist() for future in others] == [[turn] * 8 for turn in range(1, 6)]
 
 
 @pytest.mark.parametrize("step", [11])
