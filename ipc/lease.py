@@ -67,8 +67,8 @@ Place = Tuple[Segment, int, int]
 
 roots: dict[int, Lease] = {}  # by id of the root; an entry goes before its id can be used again
 
-# Those without a lease, by id, too: (the root, what its call said of it, its segment, its holding).
-unleased: dict[int, tuple[Array, Any, Segment, Holding]] = {}
+# Those without a lease: (the root, what its call said of it, its segment, its holding).
+unleased: list[tuple[Array, Any, Segment, Holding]] = []
 
 
 def adopt(root: Array, segment: Segment, holding: Holding, private: Any = None) -> Array:
@@ -86,8 +86,8 @@ def adopt(root: Array, segment: Segment, holding: Holding, private: Any = None) 
 def _adopt_all() -> None:
     """Somebody asks for a lease that may be one of those that are not made yet."""
     while unleased:
-        root_id, (root, item, segment, holding) = unleased.popitem()
-        holding[0].open[root_id] = item
+        root, item, segment, holding = unleased.pop()
+        holding[0].open[id(root)] = item
         adopt(root, segment, holding)
 
 

@@ -9,8 +9,8 @@ cannot give the memory to anybody else.
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import Any, Callable, NamedTuple, Sequence, Tuple
+from weakref import ref
 
 from isopod.ipc.errors import ProtocolError
 from isopod.ipc.lease import Lease, adopt, expose, unleased
@@ -195,9 +195,9 @@ class Borrowed:
         """End the call: those of its inputs that the model kept. Their leases now return through the ring."""
         held: list[Tensor] = []
         while unleased:
-            root, item, segment, holding = unleased.popitem()[1]
-            kept = weakref.ref(root)
-            root = None  # RACE late look: from here on either it is dead, or a reference that is not ours keeps it
+            root, item, segment, holding = unleased.pop()
+            kept = ref(root)
+            del root  # RACE late look: from here on either it is dead, or a reference that is not ours keeps it
             root = kept()
             if root is not None:
                 adopt(root, segment, holding)

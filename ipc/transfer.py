@@ -310,7 +310,7 @@ class Inbound:
         except (ValueError, OverflowError) as error:  # an empty tensor may still claim impossible dimensions
             raise ProtocolError(f"a tensor cannot have the shape {item.shape}: {error}") from None
         if self.borrowed.by_answer:
-            unleased[id(root)] = (root, item, segment, holding)
+            unleased.append((root, item, segment, holding))
             return root
         return adopt(root, segment, holding)
 
