@@ -50,7 +50,7 @@ def _draw_errors(axes: Any, comparison: Comparison) -> None:
         axes.set_xticks([])
         axes.text(0.5, 0.5, "no errors" if curves else "nothing to compare", ha="center", transform=axes.transAxes)
         return
-    low, high = positive.min() / 3, positive.max() * 3
+    low, high = np.min(positive) / 3, np.max(positive) * 3
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     outputs = list(dict.fromkeys(item.output for _, item in found))
