@@ -46,6 +46,7 @@ class Subject:
             self._trace(frame, "call", None)
             frame.f_trace = self._trace
             frame = frame.f_back
+        sys.settrace(self._trace)  # Python 3.12 looks only now at which of them are to tell of opcodes
 
     def _trace(self, frame: Any, event: str, _: object) -> Any:
         frame.f_trace_opcodes = True

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pythons import need
 from repository import ROOT
 
 import isopod
@@ -36,6 +37,7 @@ def printed(folder: Path, more: str = "") -> list[str]:
 @pytest.mark.slow
 @pytest.mark.network
 def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
+    need("3.11")
     assert len(written()["app.py"].strip().splitlines()) <= 10
     first, second = printed(tmp_path)
     assert re.fullmatch(r"1\.2\.2 \[\d \d \d\]", first)
@@ -45,6 +47,7 @@ def test_the_first_example_runs_as_written(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.network
 def test_what_the_first_example_loads_is_packed_as_written(tmp_path: Path) -> None:
+    need("3.11")
     (packing,) = (text for text in PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "pack(" in text)
     _, loaded, packed = printed(tmp_path, f'{packing}print(*model(images=images).values(), sep="; ")\n')
     version, labels = loaded.split(maxsplit=1)

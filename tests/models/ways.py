@@ -67,14 +67,20 @@ def sigbus():
 
 
 def stack_overflow():
-    """Native frames between Python ones, with no limit on either."""
+    """Native frames between Python ones, with no limit on either, and a small stack: some Pythons keep a limit."""
     sys.setrecursionlimit(1 << 30)
 
-    def deeper():
-        return again()
+    def deeper(_=None):
+        return sorted([1], key=deeper)
 
-    again = ctypes.CFUNCTYPE(ctypes.c_int)(deeper)
-    again()
+    if threading.current_thread() is threading.main_thread():
+        resource.setrlimit(resource.RLIMIT_STACK, (1 << 19, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+        deeper()
+    else:
+        threading.stack_size(1 << 16)
+        thread = threading.Thread(target=deeper)
+        thread.start()
+        thread.join()
 
 
 def out_of_memory():

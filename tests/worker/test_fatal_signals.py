@@ -53,8 +53,8 @@ def test_in_another_thread_the_stacks_of_both_are_there(fatal: isopod.Model, way
     report = crash(fatal, way=way, thread=True)
     assert report.cause.startswith(f"killed by {SIGNALS[way]} (")
     if way == "stack_overflow":
-        # The kernel has no room to run a handler on: only the main thread has a second stack for that.
-        assert report.stacks == ""
+        # The kernel may have no room to run a handler on: only the main thread has a second stack for that.
+        assert not report.stacks or "in deeper" in report.stacks
         return
     assert f"in {way}" in report.stacks
     assert "in f" in report.stacks
