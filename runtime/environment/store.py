@@ -105,7 +105,7 @@ class Store:
         """Return what is published here and in the other stores, in the order of their keys."""
         found = {}
         for root in reversed((self.root, *self.others)):
-            for folder in sorted(root.glob("*/")):
+            for folder in sorted(root.glob("*")):
                 one = None if folder.name.startswith(".") else published(folder)
                 if one is not None:
                     found[one.key] = one

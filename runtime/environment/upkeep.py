@@ -78,7 +78,7 @@ def collect(store: Store, *, unused_for: float, dry_run: bool = False) -> Iterat
                 if not dry_run:
                     shutil.rmtree(folder, ignore_errors=True)
                 yield Removed(folder.name, size)
-    for folder in sorted(store.root.glob("*/")):
+    for folder in sorted(store.root.glob("*")):
         if not _KEY.fullmatch(folder.name) or time.time() - _last_used(folder) < unused_for:
             continue
         if dry_run:

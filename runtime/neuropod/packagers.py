@@ -52,7 +52,7 @@ def create_python_neuropod(
         for code in code_path_spec:
             for folder in code["dirs_to_package"]:
                 draft.copy(Path(code["python_root"], folder), f"{layout.CODE}/{folder}".rstrip("/"))
-        for folder in [draft.folder / layout.CODE, *(draft.folder / layout.CODE).rglob("*/")]:
+        for folder in [draft.folder / layout.CODE, *(draft.folder / layout.CODE).rglob("*")]:
             if folder.is_dir() and not (folder / "__init__.py").exists():
                 (folder / "__init__.py").touch()
         own = {"entrypoint_package": entrypoint_package, "entrypoint": entrypoint}

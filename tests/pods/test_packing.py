@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Outer:
             return {"y": x * 7}
 """
 X = np.arange(4, dtype=np.float32)
+MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture
@@ -249,7 +251,7 @@ def test_what_it_needs_is_locked(tmp_path: Path, pod_home: Path) -> None:
     (tmp_path / "sixth.py").write_text("import six\ndef f(x):\n    return {'y': x, 'version': six.__version__}\n")
     place = isopod.pack(
         tmp_path / "sixth.pod", f"{tmp_path / 'sixth.py'}:f",
-        env=isopod.Env(["six==1.16.0", "numpy<3"], python="3.11"),
+        env=isopod.Env(["six==1.16.0", "numpy<3"], python=MINOR),
         inputs=[{"name": "x", "dtype": "float32", "shape": [None]}],
         outputs=[isopod.TensorSpec("y", "float32", (None,)), isopod.TensorSpec("version", "text", ())],
         test_inputs={"x": X},
@@ -261,7 +263,7 @@ def test_what_it_needs_is_locked(tmp_path: Path, pod_home: Path) -> None:
         assert b"six==1.16.0" in archive.read("0/requirements.lock").splitlines()
     opened = open_pod(place)
     assert opened.env.lock == str(opened.folder / "pylock.toml")
-    assert opened.env.python == "3.11"
+    assert opened.env.python == MINOR
     opened.release()
     with isopod.load(place, timeout=60) as loaded:
         assert loaded(x=X)["version"] == "1.16.0"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pods import neuropod_packages as packages
+from pythons import need
 
 import isopod
 from isopod.runtime.pods import frameworks, peek, section, semver
@@ -238,6 +239,7 @@ def test_which_inputs_a_package_wants_on_the_processor(tmp_path: Path) -> None:
 
 
 def test_a_python_package_chooses_its_interpreter(tmp_path: Path) -> None:
+    need("3.7")
     from isopod.runtime.pods import open_pod
 
     def env(name: str, **more: Any) -> isopod.Env:
