@@ -13,6 +13,7 @@ import pytest
 from conflicts.environments import ENVIRONMENTS, had
 from conflicts.ops import FAMILIES, compiled
 from pods import neuropod_packages as packages
+from pythons import need
 
 import isopod
 from isopod import neuropod
@@ -195,6 +196,7 @@ def test_pack_custom_ops(tmp_path: Path, pod_home: Path) -> None:
 
 
 def test_pack_a_graph(tmp_path: Path, pod_home: Path) -> None:
+    need("3.11")
     made("frozen_graph", TENSORFLOWS[1], tmp_path / "model.pb")
     place = isopod.pack(
         tmp_path / "graph.pod", tmp_path / "model.pb",
