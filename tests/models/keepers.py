@@ -41,7 +41,9 @@ class Keeper:
         def trace(frame, event, _):
             if frame.f_code.co_name != "still_held":
                 return None
-            frame.f_trace_opcodes = True
+            if event == "call":
+                frame.f_trace_opcodes = True
+                sys.settrace(trace)  # Python 3.12 looks only now at who is to tell of opcodes
             if event == "opcode":
                 left[0] -= 1
                 if left[0] == 0:
