@@ -162,7 +162,7 @@ class Borrowed:
         self.open: dict[int, Tensor] = {}  # by id of the root: what the call said of it
         self._writer = writer
         self._waiting = writer.waiting
-        self._lock = threading.Lock()
+        self._turn: dict[str, int] = {}  # the thread that writes what waits
 
     def ended(self, lease: Lease) -> None:
         """A root died. Runs at any moment, in any thread, so it waits for nothing."""
@@ -183,13 +183,23 @@ class Borrowed:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits. Whoever finds the lock taken leaves its entry to the holder, which looks again."""
-        while self._waiting and self._lock.acquire(False):
-            try:
-                if not self._writer.flush():
+        """Write what waits. Whoever finds somebody at it leaves its entry to that one, who looks again.
+
+        RACE lost turn: Ctrl-C may come as soon as the turn is ours. So it bears our name, which a lock would not: by it
+        we know afterwards that it is to be given up. Where it does so already, an array has died in the middle of this.
+        """
+        turn, us = self._turn, threading.get_ident()
+        if not self._waiting or turn.get("of") == us:
+            return
+        try:
+            while self._waiting and turn.setdefault("of", us) == us:
+                done = self._writer.flush()
+                del turn["of"]
+                if not done:
                     return
-            finally:
-                self._lock.release()
+        finally:
+            if turn.get("of") == us:
+                del turn["of"]
 
     def still_held(self) -> list[Tensor]:
         """End the call: those of its inputs that the model kept. Their leases now return through the ring."""

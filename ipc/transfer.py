@@ -10,6 +10,7 @@ Both tell ``copied(nbytes)`` of each copy, so that "no copies" is a figure and n
 from __future__ import annotations
 
 import operator
+import threading
 from typing import Any, Callable, Iterable, List, Sequence
 
 import numpy as np
@@ -23,10 +24,8 @@ from isopod.ipc.record import Tensor
 from isopod.ipc.segment import Segment
 
 _PLAIN_TYPES = (bool, int, float, str, bytes, type(None), list, tuple, dict)
-_UNIT = layout.ALIGNMENT
-_MAX_SPARE_KINDS, _MAX_SPARE = 32, 128  # shapes and dtypes, and arrays of each
-_MAX_FOUND = 1024
-_LARGE = 1 << 16  # bytes
+_UNIT, _LARGE = layout.ALIGNMENT, 1 << 16  # bytes
+_MAX_SPARE_KINDS, _MAX_SPARE, _MAX_FOUND = 32, 128, 1024  # shapes and dtypes, arrays of each, tensors
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 
@@ -53,6 +52,7 @@ class ArenaOwner:
 
     def __init__(self, arena: Arena) -> None:
         self.arena = arena
+        self._making = threading.RLock()  # the collector may run a call of somebody's in the middle
         self._spare: dict[tuple[tuple[int, ...], Any], _Alike] = {}
         arena.drop_spares = self._drop_spares
 
@@ -102,15 +102,19 @@ class ArenaOwner:
                 if alike is not None and len(alike) < alike.most:
                     lease.holding[1].spare = True
                     alike.append(array)
+                    if not alike.most:  # RACE given up: just now, and nobody would find it there
+                        alike.clear()
 
     def _alike(self, shape: tuple[int, ...], dtype: Any) -> _Alike:
         """Where a copy of that kind goes when it is spare."""
-        if len(self._spare) >= _MAX_SPARE_KINDS and (shape, dtype) not in self._spare:
-            given_up, self._spare = self._spare, {}
-            for alike in given_up.values():
-                alike.most = 0  # what is still on its way finds no place there
-                alike.clear()
-        return self._spare.setdefault((shape, dtype), _Alike())
+        key, fresh = (shape, dtype), _Alike()
+        with self._making:
+            if len(self._spare) >= _MAX_SPARE_KINDS and key not in self._spare:
+                for alike in self._spare.values():
+                    alike.most = 0  # what is still on its way finds no place there
+                    alike.clear()
+                self._spare = {}
+            return self._spare.setdefault(key, fresh)
 
     def _drop_spares(self) -> None:
         for alike in list(self._spare.values()):
@@ -291,7 +295,7 @@ class Inbound:
     def array(self, item: Tensor, *lenders: Any) -> Array:
         """The array of one tensor; ``lenders`` (``find(tensor)``) know what of ours the other side may send back.
 
-        Raises ``ProtocolError``; ``SpecError`` if the dtype is unknown on this side.
+        Raises ``ProtocolError``; ``SpecError`` if the dtype is unknown on this side, and then its block goes back.
         """
         segment = self._segment_of(item.segment)
         found = self._found.get(item)
@@ -300,7 +304,12 @@ class Inbound:
                 raise ProtocolError(f"a tensor lies outside of its segment: {item}")
             if tensor.is_text(item.dtype):
                 return self._text(item, segment)
-            dtype = tensor.checked_dtype(item.dtype, item.shape, item.nbytes)
+            try:
+                dtype = tensor.checked_dtype(item.dtype, item.shape, item.nbytes)
+            except SpecError:
+                if not self._ours(item.segment):
+                    self.borrowed.consumed((item.segment, item.block))
+                raise
             if self._ours(item.segment):
                 return self._view(item, dtype, lenders)
             found = self._note(item, dtype)
@@ -319,8 +328,7 @@ class Inbound:
             self._found.clear()
         start = item.block * _UNIT
         holding = (self.borrowed, (item.segment, item.block), start, item.offset + item.nbytes - start, item.offset)
-        found = self._found[item] = (dtype, holding)
-        return found
+        return self._found.setdefault(item, (dtype, holding))
 
     def _view(self, item: Tensor, dtype: Any, lenders: Sequence[Any]) -> Array:
         for lent in lenders:

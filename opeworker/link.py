@@ -173,11 +173,15 @@ class Link:
             self._grown += 1
 
     def _forget_segment(self, index: int) -> None:
-        """Its last array is gone on the parent's side, so no record speaks of it any more."""
-        segment = self._segments.pop(index, None)
-        if segment is None or index in self._outbox:
+        """Its last array is gone on the parent's side, so no record speaks of it any more.
+
+        RACE half a gift: one that never came, or is forgotten already, is no fault. Ctrl-C kept the parent from more.
+        """
+        if index in self._outbox:
             raise ProtocolError(f"segment {index} cannot be forgotten")
-        del self._indices[id(segment)]
+        segment = self._segments.pop(index, None)
+        if segment is not None:
+            del self._indices[id(segment)]
 
     def _shed(self, segments: List[Segment]) -> None:
         """Forget segments of the outbox that the arena has let go of: no block of theirs is anywhere any more."""

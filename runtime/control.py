@@ -6,6 +6,7 @@ it is sent is ended.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -185,36 +186,39 @@ class Control:
         index = self._given + 1
         if index >= layout.MAX_SEGMENTS:
             return None
-        try:  # another model's segment may be closed at this very moment
-            # What lies in another worker's outbox came from that worker: it has mapped it, as ``reader`` asks.
-            descriptor = segment.duplicate() if outbox or self._owns(segment) else segment.reader()
-        except OSError:
-            return None
-        self._given = index
-        # Known here before it is known there: the worker may answer with it while this thread is still sending.
-        if outbox:
-            self._outbox[index] = segment
-        else:
-            self._inputs[index] = weakref.ref(segment, _noting(self._indices, id(segment), self._gone, index))
-        try:
-            self.send("segment", (descriptor,), index=index, outbox=outbox)
-        except (OSError, ProtocolError) as error:
-            raise Unreachable("it does not read its control channel") from error
-        finally:
-            os.close(descriptor)
+        with contextlib.ExitStack() as given:
+            try:  # another model's segment may be closed at this very moment
+                # What lies in another worker's outbox came from that worker: it has mapped it, as ``reader`` asks.
+                give = segment.duplicate if outbox or self._owns(segment) else segment.reader
+                given.callback(os.close, descriptor := give())
+            except OSError:
+                return None
+            self._given = index
+            # Known here before it is known there: the worker may answer with it while this thread is still sending.
+            # RACE half a gift: Ctrl-C may come before it is sent, or before that is noted below, and then it is given
+            # once more. With its end the worker is told to forget all numbers that it had, or was to have.
+            if outbox:
+                self._outbox[index] = segment
+            else:
+                self._inputs[index] = weakref.ref(segment, _noting(self._indices, id(segment), self._gone, index))
+            self._tell("segment", (descriptor,), index=index, outbox=outbox)
         self._indices[id(segment)] = index
         return index
+
+    def _tell(self, message: str, descriptors: Sequence[int] = (), /, **fields: Any) -> None:
+        try:
+            self.send(message, descriptors, **fields)
+        except (OSError, ProtocolError) as error:
+            raise Unreachable("it does not read its control channel") from error
 
     def _forget(self) -> None:
         """Have the worker let go of segments that are no more. Raises ``Unreachable``."""
         with self._lock:
             while self._gone:
-                index = self._gone.popleft()
-                try:
-                    self.send("forget", index=index)
-                except (OSError, ProtocolError) as error:
-                    raise Unreachable("it does not read its control channel") from error
-                del self._inputs[index]
+                index = self._gone[0]
+                self._tell("forget", index=index)
+                self._inputs.pop(index, None)
+                self._gone.popleft()  # last: if Ctrl-C comes before, it is forgotten twice
 
     def segment(self, index: int) -> Segment:
         """The segment of that number. Raises ``ProtocolError`` if the worker does not have it."""

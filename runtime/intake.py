@@ -89,8 +89,8 @@ class Intake:
                     self._counters.output_names = tuple(outputs)
                 if call.verdict is not None:
                     error = call.verdict(outputs)
-            except SpecError as unknown_dtype:
-                error = unknown_dtype
+            except SpecError as unknown_dtype:  # its traceback would keep the other outputs
+                error = unknown_dtype.with_traceback(None)
         elif kind in (records.EXPIRED, records.CANCELLED):
             return call, kind, self._refusal(call, kind)
         else:
@@ -117,10 +117,16 @@ class Intake:
                 copied += item.nbytes
         if copied > self._memory_limit:
             raise ProtocolError(f"its outputs claim {copied} bytes, more than its memory_limit of {self._memory_limit}")
-        outputs = Outputs()
+        outputs, unknown = Outputs(), None
         for item in tensors:
-            array = array_of(item, call, lent)
+            try:
+                array = array_of(item, call, lent)
+            except SpecError as error:  # raised below: the blocks of the others go back only as arrays of theirs
+                unknown = unknown or error
+                continue
             outputs[item.name] = self._private(array) if copies else array
+        if unknown is not None:
+            raise unknown
         if values or len(outputs) != len(tensors):
             return Outputs(in_order(outputs, len(tensors), values))
         return outputs

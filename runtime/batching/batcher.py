@@ -256,9 +256,10 @@ class Batcher:
 
     def _landed(self, group: Group, call: Call) -> None:
         """There is an answer, or none will come. On the dispatcher's thread, or that of second chances."""
-        if call.may_go_on and not call.begun:
+        # RACE changed inputs: a lone call is tried again as it was sent. The arrays are its caller's again since then.
+        if call.may_go_on and (group.is_lone or not call.begun):
             again = call.next_attempt(self._deployment.staffing.retries)
-            if again is not None:  # no model has seen it
+            if again is not None:
                 self._second_chances.give(again, group.follow)
                 return
         error, outputs = call.error, call.outputs
@@ -271,7 +272,8 @@ class Batcher:
             self._give_out(group, call, outputs, error)
 
     def _give_out(self, group: Group, call: Call, outputs: Any, error: BaseException | None) -> None:
-        if isinstance(error, WorkerCrashed) and call.begun and self._deployment.staffing.retries:
+        again = call.begun and not group.is_lone and self._deployment.staffing.retries
+        if again and isinstance(error, WorkerCrashed):
             self._outcomes.run_alone(group, error, attempt=2)
         elif isinstance(error, ModelError) and self._batch.isolate_errors and len(group.wanted) > 1:
             self._outcomes.run_alone(group, error, attempt=1)

@@ -30,10 +30,11 @@ class Member(Call):
 
     unwanted = False
     rows: Rows | None = None
-    start = 0  # its first row in the group
+    start = 0  # its first row in the group, where it was written
+    at = 0  # where it is sent, and answered
     sent: tuple[Call, Place] | None = None
 
-    inputs: Mapping[str, Any]  # to the end: it may be run again by itself
+    inputs: Mapping[str, Any]  # until its rows are written, or it is sent alone: then they are its caller's again
     group: Group | None = None
 
     def __init__(self, deadline_ns: int, timeout: float | None, deliver: Callable[[Call], None] | None, threaded: bool):
@@ -63,16 +64,22 @@ class Group:
         self.state = GATHERING
         self.members: dict[Member, None] = {}  # in the order of their rows
         self.writers: set[Member] = set()  # have a place, and have not written their rows yet
-        self.count = 0  # rows that are given out
+        self.count = 0  # rows that are given out; once it is sent, those that are sent
         self.due_ns = due_ns
         self.sent: tuple[Call, Place] | None = None
         self._roots = dict(roots)
         self._parts: dict[str, dict[Member, Array]] = {}  # columns of text, which are joined when they are packed
         self._holes = False
+        self._written: dict[str, Array] | None = None  # all columns but text, before holes were closed
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether it is one call that is sent as it is."""
+        return self.key is None
 
     def admit(self, member: Member) -> None:
         """Give it the next rows."""
-        member.group, member.start = self, self.count
+        member.group, member.start, member.at = self, self.count, self.count
         self.members[member] = None
         self.writers.add(member)
         self.count += member.count
@@ -123,7 +130,7 @@ class Group:
     def items(self) -> Iterable[tuple[str, Any]]:
         """The inputs of all of them, as one call's."""
         first = next(iter(self.members))
-        if first.rows is None or self.key is None:
+        if self.is_lone:
             return first.inputs.items()
         if self._holes:
             self._close_up()
@@ -131,9 +138,7 @@ class Group:
 
     def items_of(self, member: Member) -> Iterable[tuple[str, Any]]:
         """The inputs of one of them, which lie where they were written."""
-        if member.rows is None or self.key is None:
-            return member.inputs.items()
-        return self._items(member.start, member.start + member.count, [member])
+        return self._items(member.at, member.at + member.count, [member])
 
     def _items(self, start: int, end: int, members: Iterable[Member]) -> list[tuple[str, Any]]:
         first = next(iter(self.members))
@@ -150,15 +155,20 @@ class Group:
         return values
 
     def _close_up(self) -> None:
-        """Move rows to where others were taken out. In order, and always downwards: none is written over unread."""
+        """Move rows to where others were taken out.
+
+        RACE half a move: Ctrl-C may come anywhere in here, and then it is done again. So they are taken from a copy of
+        how they were written: in place, those that were moved once would be moved over one another.
+        """
+        if self._written is None:
+            self._written = {name: root[: self.count].copy() for name, root in self._roots.items()}
         at = 0
         for member in self.members:
-            if member.start != at:
-                for root in self._roots.values():
-                    root[at : at + member.count] = root[member.start : member.start + member.count]
-                member.start = at
+            for name, root in self._roots.items():
+                root[at : at + member.count] = self._written[name][member.start : member.start + member.count]
+            member.at = at
             at += member.count
-        self.count, self._holes = at, False
+        self.count = at
 
     def follow(self, call: Call, place: Place) -> None:
         """It is with this worker now, or waits for one."""
@@ -168,13 +178,14 @@ class Group:
         """Let the rows go, whose memory can be used again, and the members, which know it: no garbage in a circle."""
         self._roots.clear()
         self._parts.clear()
+        self._written = None
         self.members.clear()
         self.sent = None
 
 
 def share(outputs: Mapping[str, Any], member: Member) -> Outputs:
     """One caller's part of the outputs: views of its rows, which keep the whole block for as long as they live."""
-    start, end = member.start, member.start + member.count
+    start, end = member.at, member.at + member.count
     return Outputs(
         {name: value[start:end] if isinstance(value, np.ndarray) else value for name, value in outputs.items()}
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from wire import OUTBOX, Wire
 
+from isopod.ipc import transfer
 from isopod.ipc.errors import ArenaFull
 from isopod.ipc.lent import Lent
 
@@ -112,3 +114,35 @@ def test_nothing_is_spare_once_the_arena_is_closed(wire: Wire) -> None:
     wire.arena.close()
     wire.owner.spent([copy])
     assert not any(wire.owner._spare.values())
+
+
+def test_kinds_that_are_given_up_in_the_middle_of_a_copy_lose_no_block(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RACE given up: by another thread, which makes copies of many other kinds meanwhile."""
+
+    def many() -> None:
+        for size in range(1, 100):
+            wire.owner.spent([wire.outbound.place("x", np.ones(size))[1]])
+
+    class Late(transfer._Alike):
+        def __init__(self) -> None:
+            super().__init__()
+            monkeypatch.undo()
+            in_another_thread(many)
+
+    def in_another_thread(work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(transfer, "_Alike", Late)
+    copy = wire.outbound.place("x", np.ones(1000))[1]
+    wire.owner.spent([copy])
+    assert wire.outbound.place("x", np.ones(1000))[1] is copy  # it is found again
+    wire.owner.spent([copy])
+    in_another_thread(many)
+    del copy
+    wire.owner._drop_spares()
+    assert wire.arena.used == 0
+    assert not wire.arena.live

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from batch_calls import Gate
 from interrupts import Interrupt
 from waits import GUARD
 
@@ -112,3 +114,28 @@ def test_ctrl_c_at_every_line_strands_nobody(model: isopod.Model, way: Callable[
         if not interrupt.hit:
             break
     assert hits > 30
+
+
+def test_ctrl_c_while_rows_are_moved_up(tmp_path: Path) -> None:
+    """RACE half a move: one has left a batch, and the rows of the others move up; what was moved is not moved again."""
+    second, third = np.arange(12.0).reshape(4, 3), np.arange(100.0, 109.0).reshape(3, 3)
+    number = 0
+    with isopod.load(MODELS / "batches.py:Rows", batch=Batch(16, max_delay=1000.0)) as model:
+        assert model._batcher is not None
+        while True:
+            number += 1
+            model._batcher._roster.expected = 1
+            gate = Gate(model, tmp_path / f"gate-{number}")
+            leaves, stay, stays_too = (model.submit(x=x) for x in (ONE, second, third))
+            assert leaves.cancel()
+            interrupt = Interrupt(number, only=("items", "_close_up"))
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                model.submit(x=np.ones((9, 3)))  # there is no room for it: the others are sent
+            gate.open()
+            model._batcher._roster.expected = 1
+            model._batcher.kick()
+            assert (stay.result(GUARD)["y"] == 2 * second).all(), interrupt.hit
+            assert (stays_too.result(GUARD)["y"] == 2 * third).all(), interrupt.hit
+            if not interrupt.hit:
+                break
+    assert number > 10

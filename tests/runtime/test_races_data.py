@@ -112,6 +112,23 @@ def test_an_input_that_cannot_be_read_is_no_reason_to_end_a_worker() -> None:
         assert model(x=1)["pid"] == pid
 
 
+def test_outputs_that_cannot_be_read_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a dtype that this side does not have, as bfloat16 without ml_dtypes; and those that came with them."""
+    checked_dtype, unknown = tensor.checked_dtype, tensor.codes[np.dtype(np.float32)]
+
+    def checked(code: int, shape: tuple[int, ...], nbytes: int) -> Any:
+        if code == unknown:
+            raise SpecError("what is float32?")
+        return checked_dtype(code, shape, nbytes)
+
+    monkeypatch.setattr(tensor, "checked_dtype", checked)
+    with isopod.load(MODELS / "batches.py:Rows", memory_limit=8 << 20) as model:
+        for _ in range(30):
+            with pytest.raises(SpecError, match="what is float32"):
+                model(x=np.ones((50_000, 1), np.float32))
+        assert model(x=np.ones((50_000, 1)))["y"].sum() == 100_000
+
+
 def test_text_that_would_fill_the_machine_is_refused() -> None:
     """One long line among many empty ones: as numpy's U it takes the longest for each."""
     lines, length = 50_000, 400_000

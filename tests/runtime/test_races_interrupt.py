@@ -5,6 +5,7 @@ A signal's handler runs between any two bytecodes of the main thread. A trace fu
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,3 +220,25 @@ def test_at_any_line_of_a_cancel(model: isopod.Model, tmp_path: Path, behind: in
     assert [other.result(GUARD)["x"][0] for other in queue] == list(range(behind))
     call(model, 1)
     assert model.stats().calls == calls + 1 + behind + 1  # the slow one, those behind it, and this one
+
+
+def test_at_any_line_of_giving_a_segment() -> None:
+    """RACE half a gift: another model's output is sent, and its segment is not given, or given twice; then it ends."""
+    number = 0
+    with isopod.load(MODELS / "basic.py:Swiss") as second:
+        pid = second.health.pid
+        while True:
+            number += 1
+            interrupt = Interrupt(number, only=("_give",))
+            with isopod.load(MODELS / "basic.py:Swiss") as first:
+                x = first(do="double", x=np.ones(1000))["y"]
+                with contextlib.suppress(KeyboardInterrupt), interrupt:
+                    second(do="double", x=x)
+                assert (second(do="double", x=x)["y"] == 4).all()
+            del x
+            for _ in range(2):  # it is told to forget what is no more
+                assert (second(do="double", x=np.ones(3))["y"] == 2).all(), interrupt.hit
+            assert second.health.pid == pid, interrupt.hit
+            if not interrupt.hit:
+                break
+    assert number > 10

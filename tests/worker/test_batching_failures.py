@@ -98,6 +98,20 @@ def test_a_crash_is_everybodys_without_retries(models: Path, gate: Callable[...,
         assert model(x=row(1))["y"][0, 0] == 2
 
 
+def test_a_lone_call_is_tried_again_as_it_was_sent(models: Path, tmp_path: Path) -> None:
+    """RACE changed inputs: its caller had them back when ``submit`` returned."""
+    (seen := tmp_path / "seen").mkdir()
+    with load(models, args={"seen": str(seen)}, retries=2) as model:
+        x = row(DIES)
+        future = model.submit(x=x, deadly=2)
+        x[:] = 7
+        assert future.result(GUARD)["y"].tolist() == [[2 * DIES] * 3]
+        assert runs_in(seen) == [[DIES]] * 3
+        with pytest.raises(WorkerCrashed, match="this call has killed 3 workers"):
+            model(x=row(DIES))
+        assert model(x=row(1))["y"][0, 0] == 2
+
+
 def test_a_call_that_kills_takes_its_fellows_down_only_once(
     models: Path, gate: Callable[..., Gate], tmp_path: Path
 ) -> None:
