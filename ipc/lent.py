@@ -59,6 +59,7 @@ class Lent:
         spent: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
         self.early: dict[tuple[int, int], int] = {}
+        self.repeats = 0  # loans of blocks that are lent already
         self._in_flight = in_flight
         self._spent = spent
         self.loans: dict[tuple[int, int], _Single | _Block] = {}  # by block; nearly every one is lent once
@@ -78,6 +79,7 @@ class Lent:
                 if isinstance(block, tuple):
                     block = self.loans[key] = _Block(block)
                 block.add(loan)
+                self.repeats += 1
 
     def release(self, key: tuple[int, int]) -> None:
         """One loan came back. Raises ``ProtocolError`` for a block that the other side does not have."""
@@ -107,7 +109,9 @@ class Lent:
         """Of a block that was lent several times, or of one that was not lent yet. Locked."""
         if block is not None:
             block.count -= 1
-            if not block.count:
+            if block.count:
+                self.repeats -= 1
+            else:
                 del self.loans[key]
             return
         early = self.early.get(key, 0)
@@ -161,7 +165,7 @@ class Borrowed:
         self.forked = False  # in a copy of this process the blocks are the original's to give back
         self.open: dict[int, Tensor] = {}  # by id of the root: what the call said of it
         self._writer = writer
-        self._waiting = writer.waiting
+        self.waiting = writer.waiting
         self._turn: dict[str, int] = {}  # the thread that writes what waits
 
     def ended(self, lease: Lease) -> None:
@@ -177,7 +181,7 @@ class Borrowed:
     def give_back(self, key: tuple[int, int]) -> None:
         if self.forked:
             return
-        waiting = self._waiting
+        waiting = self.waiting
         waiting.append(key)
         if self.eager or len(waiting) > _AT_ONCE:
             self.flush()
@@ -188,11 +192,13 @@ class Borrowed:
         RACE lost turn: Ctrl-C may come as soon as the turn is ours. So it bears our name, which a lock would not: by it
         we know afterwards that it is to be given up. Where it does so already, an array has died in the middle of this.
         """
+        if not self.waiting:
+            return
         turn, us = self._turn, threading.get_ident()
-        if not self._waiting or turn.get("of") == us:
+        if turn.get("of") == us:
             return
         try:
-            while self._waiting and turn.setdefault("of", us) == us:
+            while self.waiting and turn.setdefault("of", us) == us:
                 done = self._writer.flush()
                 del turn["of"]
                 if not done:

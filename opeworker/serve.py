@@ -56,7 +56,7 @@ class Server:
             if data is not None:
                 self._answer(model, data)
                 del data
-                if len(lent.loans) > _AT_ONCE:  # once the answer is on its way: nobody waits for this
+                if len(lent.loans) + lent.repeats > _AT_ONCE:  # once the answer is on its way: nobody waits for this
                     self._reclaim()
             elif self._link.draining:
                 return

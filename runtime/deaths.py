@@ -24,6 +24,7 @@ from isopod.ipc.tensor import name_of as dtype_name
 from isopod.runtime.oom import Finding
 from isopod.runtime.process import APPLICATION_ENDED, CLOSED, FAREWELLS
 from isopod.runtime.report import CrashReport, RunningCall, tidy_stacks
+from isopod.runtime.terminal import clean
 
 if TYPE_CHECKING:
     from isopod.runtime.calls import Call
@@ -165,11 +166,14 @@ def left_behind_error(model: str, timeout: float | None) -> WorkerTimeout:
 
 
 def failure_text(failure: Any) -> dict[str, str]:
-    """The fields of a failure record that came from the child. Raises ``ProtocolError`` if they are not all text."""
+    """The fields of a failure record that came from the child, without orders to the terminal that shows a traceback.
+
+    Raises ``ProtocolError`` if they are not all text.
+    """
     fields = ("type", "message", "traceback", "missing", "culprit")
     if type(failure) is not dict or any(type(failure.get(field)) is not str for field in fields):
         raise ProtocolError("a failure record has the wrong form")
-    return {field: failure[field] for field in fields}
+    return {field: clean(failure[field]) for field in fields}
 
 
 def model_error(model: str, failure: Any, doing: str) -> ModelError | SpecError:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from isopod.ipc.arena import Arena
-from isopod.ipc.errors import SandboxUnavailable
+from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 from isopod.runtime.blueprint import Blueprint
 from isopod.runtime.control import Control
 from isopod.runtime.keeper import Keeper
@@ -15,6 +15,8 @@ from isopod.runtime.process import WorkerProcess
 from isopod.runtime.sandbox.look import examine, moved_to
 from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.sandbox.scratch import Scratch
+
+_CULPRITS = ("sandbox", "caller", "environment", "model")
 
 
 class Induction:
@@ -53,6 +55,15 @@ class Induction:
             return "seen", {**text, "culprit": "sandbox"}
         self._control.send("proceed")
         return None
+
+    def checked_failure(self, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """The culprit and the error of a ``failed`` message. Raises ``ProtocolError`` where it blames the sandbox
+        though that has been seen to hold: a model must not say so, for it would then be loaded with less of one.
+        """
+        culprit = fields["culprit"]
+        if culprit not in _CULPRITS or (culprit == "sandbox" and self.report is not None):
+            raise ProtocolError(f"it failed to load, and blames {culprit!r:.40} for it")
+        return culprit, fields["error"]
 
     def close(self) -> None:
         """The worker is dead."""

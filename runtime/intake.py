@@ -27,6 +27,10 @@ from isopod.runtime.mailboxes import Mailboxes
 from isopod.runtime.outputs import Outputs
 from isopod.runtime.stats import Counters
 
+# Returns that wait for room in the ring. An application may let go of many arrays at once, and then they wait; a worker
+# that takes none, and goes on to lend, would have them grow for ever.
+_MANY_OWED, _MOST_GROWTHS = 1 << 18, 100
+
 
 class Sent(Protocol):
     """The calls that a worker has, by their numbers."""
@@ -60,6 +64,8 @@ class Intake:
         self._in_flight = in_flight
         self._lent = Lent(in_flight)
         self._returned = mail.returns.ready
+        self._owed = mail.borrowed.waiting
+        self._owed_before = self._growths = 0
         self._inbound = Inbound(control.segment, control.is_ours, mail.borrowed, counters.add_copied_out)
 
     def take(self, data: bytes, sent: Sent) -> tuple[Call, int, Exception | None]:
@@ -81,6 +87,8 @@ class Intake:
             self._mail.reclaim(self._lent)
         if self._lent.early:
             self._check_early(call)
+        if len(self._owed) > _MANY_OWED:
+            self._check_owed(len(self._owed))
         error: IsopodError | None = None
         if kind == records.RESULT:
             try:
@@ -178,6 +186,13 @@ class Intake:
             raise ProtocolError("it says in the wrong form what it copied")
         if copied:
             self._counters.add_copied_in(copied)
+
+    def _check_owed(self, owed: int) -> None:
+        """A worker takes back all that is in the ring after each answer."""
+        self._growths += owed > self._owed_before
+        self._owed_before = owed
+        if self._growths > _MOST_GROWTHS:
+            raise ProtocolError(f"it lends more and more, and has yet to take {owed} blocks back")
 
     def _check_early(self, call: Call) -> None:
         """What came back before this answer must have been declared in it, or belong to another call."""

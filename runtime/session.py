@@ -142,7 +142,7 @@ class Session:
             self.life.advance("loaded")
             self._listener.on_ready(self)
         elif message.name == "failed":
-            self.load_failure = (message.fields["culprit"], message.fields["error"])
+            self.load_failure = self._induction.checked_failure(message.fields)
             self.life.advance("drain")
         elif message.name == "grow":
             self._grow_outbox(message.fields["nbytes"])

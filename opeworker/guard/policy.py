@@ -65,11 +65,14 @@ _PLAIN = """
 """
 ALLOWED = tuple(_PLAIN.split())
 
-_CLONE_THREAD, _CLONE_PROCESS = 0x10000, 0x7E020000 | 0x2000  # <linux/sched.h>: CLONE_NEW*, CLONE_PTRACE
+# <linux/sched.h>: CLONE_THREAD with CLONE_FILES; CLONE_NEW*, CLONE_PTRACE
+_CLONE_THREAD, _CLONE_PROCESS = 0x10000 | 0x400, 0x7E020000 | 0x2000
 _AF_UNIX, _SOCK_STREAM = 1, 1
 
 RULED: Dict[str, List[Condition]] = {
-    "clone": [Masked(0, _CLONE_THREAD | _CLONE_PROCESS, _CLONE_THREAD)],  # a thread, and no new namespace
+    # A thread, and no new namespace; with a table of descriptors of its own, it would have as many of them again, and
+    # could hide from the application which files it has open.
+    "clone": [Masked(0, _CLONE_THREAD | _CLONE_PROCESS, _CLONE_THREAD)],
     "kill": [OneOf(0, (SELF,))],
     "tgkill": [OneOf(0, (SELF,))],
     "prlimit64": [OneOf(0, (0, SELF)), Null(2)],  # to look at our own

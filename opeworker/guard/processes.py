@@ -54,6 +54,10 @@ def begin(lifeline: int) -> List[int]:
         _be_warden(first, worker, lifeline)
     native.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     os.close(tell)
+    # The warden has it. A pipe can be opened anew for writing, by its name in /proc, and whatever is written into this
+    # one kills the group of who was its owner before the fork: the warden, before all others are gone.
+    if lifeline >= 0:
+        os.close(lifeline)
     os.setsid()  # a signal to its own group would otherwise end the warden
     numbers = os.read(told, 100).split()
     os.close(told)
@@ -124,7 +128,7 @@ def _be_first(say_ready: int) -> NoReturn:
 def _be_warden(first: int, worker: int, lifeline: int) -> NoReturn:
     code = 1
     try:
-        # The worker has the lifeline, too, and could keep it from being heard.
+        # A second lifeline, as the worker has one.
         native.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         signal.signal(STACKS_SIGNAL, lambda *_: os.kill(worker, STACKS_SIGNAL))
         capabilities.keep_only(())

@@ -32,8 +32,10 @@ NOBODY_IN_PARTICULAR = 47113  # a number that no user of this machine has
 # What is open in strict, and is told in docs/sandbox.md; the last is no attack: threads must go on to work.
 OPEN_IN_STRICT = {"stat_known_path", "number_of_a_process", "writable_code", "threads_survive"}
 # What a strict model that may start processes does beside that, and is told there: it starts and executes, has a
-# /dev/shm of its own, and dies with its namespace whomever it forgets.
-ALLOWED_WITH_PROCESSES = {"fork", "execute", "execute_in_place", "create_in_dev_shm", "forget_its_parent"}
+# /dev/shm of its own, dies with its namespace whomever it forgets, and each process has descriptors of its own anyway.
+ALLOWED_WITH_PROCESSES = {
+    "fork", "execute", "execute_in_place", "create_in_dev_shm", "forget_its_parent", "descriptors_of_a_thread",
+}  # fmt: skip
 _NAMED = """
     answer_of_another_call answer_of_no_call become_dumpable_to_all close_everything core_dump crash
     double_answer flip_headers flood_the_bell flood_the_log frames_of_garbage huge_outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import random
 import select
@@ -16,7 +17,10 @@ from waits import GUARD
 
 import isopod
 from isopod.ipc import channel, protocol
+from isopod.ipc.layout import Layout
 from isopod.ipc.protocol import Message
+from isopod.ipc.ring import ReturnWriter
+from isopod.runtime import intake
 from isopod.runtime import process as processes
 from isopod.runtime.environment import find_interpreter
 
@@ -55,6 +59,38 @@ def test_a_worker_that_lies_is_ended_and_the_next_one_serves(profile: str) -> No
             ended += model.health.pid != pid
         assert ended >= len(SEEDS) // 2, "two answers to one call are the end of a worker"
         assert resident() - before < 256 << 20
+
+
+@pytest.mark.parametrize("profile", ["limits", "strict"])
+def test_a_worker_that_lends_for_ever_and_takes_nothing_back_is_ended(
+    profile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be given back to it would otherwise fill the application's memory, 8 bytes or more for each block."""
+    monkeypatch.setattr(intake, "_MANY_OWED", 1 << 14)
+    monkeypatch.setattr(intake, "_MOST_GROWTHS", 10)
+    with isopod.load(MODELS / "lender.py:Lender", sandbox=profile, restart=PATIENT, timeout=GUARD) as model:
+        with pytest.raises(isopod.WorkerCrashed, match=r"it lends more and more, and has yet to take \d+ blocks back"):
+            set(map(len, (model(x=np.ones(3), lends=True) for _ in range(100))))
+        np.testing.assert_array_equal(model(x=np.ones(3))["y"], np.full(3, 2.0))
+
+
+def test_a_worker_takes_back_an_array_that_it_returns_again_and_again(tmp_path: Path) -> None:
+    (tmp_path / "same.py").write_text(
+        "import numpy as np\n"
+        "from isopod import worker\n"
+        "class Same:\n"
+        "    def __init__(self):\n"
+        "        self.y = worker.empty(3, np.float64)\n"
+        "        self.y[...] = 7\n"
+        "    def __call__(self):\n"
+        "        return {'y': self.y}\n"
+    )
+    with isopod.load(tmp_path / "same.py:Same", timeout=GUARD) as model:
+        for _ in range(Layout().returns + 200):
+            assert model()["y"][0] == 7
+        waiting = [len(one.waiting) for one in gc.get_objects() if isinstance(one, ReturnWriter)]
+        assert waiting
+        assert max(waiting) < 100, "they wait for room in the ring"
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -74,6 +76,43 @@ def test_a_scratch_folder_that_is_overfilled_ends_its_worker(how: str, neighbour
     assert scratch_folders() == []
 
 
+def test_what_is_hidden_in_a_scratch_folder_ends_its_worker(neighbour: isopod.Model) -> None:
+    with abuser(scratch=SIZE, namespaces="off") as model:
+        with pytest.raises(isopod.WorkerCrashed, match=r"cannot be looked into \(File name too long\)"):
+            model(how="deep_files")
+        assert neighbour(x=np.ones(4))["output"].sum() == 8
+        assert model(how="memory", size=1 << 24)["outcome"] == "got", "the next worker serves"
+        assert len(scratch_folders()) == 1, "that of the dead worker is gone"
+    assert scratch_folders() == []
+
+
+CLOSED = """
+import os, sys, tempfile
+from isopod.runtime.keeper import Keeper
+from isopod.runtime.sandbox.scratch import Scratch
+if os.getuid() == 0:  # root looks into everything
+    os.setgroups([]), os.setgid(54321), os.setuid(54321)
+tempfile.tempdir = sys.argv[1]
+why = []
+made = Scratch(1 << 20, os.getpid(), Keeper(), why.append)
+for mode in (0o300, 0):
+    os.mkdir(made.path + f"/{mode}", 0o700)
+    open(made.path + f"/{mode}/file", "w").close()
+    os.chmod(made.path + f"/{mode}", mode)
+made._look()
+made.close()
+print(why, os.listdir(sys.argv[1]))
+"""
+
+
+def test_a_folder_that_forbids_to_be_looked_into_is_found_and_removed() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        os.chmod(folder, 0o777)
+        done = subprocess.run([sys.executable, "-c", CLOSED, folder], capture_output=True, text=True, check=False)
+    told = "a folder in its scratch folder cannot be looked into (Permission denied)"
+    assert done.stdout == f"{[told]} []\n", done.stderr
+
+
 def test_a_scratch_folder_is_the_models_home(tmp_path: Path) -> None:
     (tmp_path / "where.py").write_text(
         "import os, tempfile\n"
@@ -99,6 +138,23 @@ def test_what_a_killed_application_left_is_swept_and_what_lives_is_not(tmp_path:
         sweep()
         assert len(scratch_folders()) == 1, "its application lives"
         assert model(how="memory", size=1 << 24)["outcome"] == "got"
+
+
+def test_what_was_left_is_swept_however_deep_it_is() -> None:
+    """Deeper than Python calls itself, and than a path can say: it would be in the way of each load from then on."""
+    left = tempfile.mkdtemp(prefix="isopod-scratch-")
+    folder = os.open(left, os.O_RDONLY)
+    for level in range(3000):
+        os.mkdir("deep", dir_fd=folder)
+        above, folder = folder, os.open("deep", os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+        if level % 500 == 0:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+            os.symlink("/", "link", dir_fd=folder)
+            os.mkdir("closed", 0, dir_fd=folder)
+    os.close(folder)
+    sweep()
+    assert not os.path.exists(left)
 
 
 def test_a_flood_of_lines_leaves_the_applications_memory_flat(neighbour: isopod.Model) -> None:

@@ -14,6 +14,7 @@ import pytest
 from application import Application, gone
 from repository import ROOT
 
+import isopod
 from isopod.ipc.errors import ProtocolError, SandboxUnavailable
 from isopod.opeworker.guard.syscalls import NUMBERS, architecture
 from isopod.runtime.sandbox import Sandbox
@@ -155,6 +156,42 @@ def test_a_plain_user_can_lock(order: str) -> None:
     if done.returncode in (126, 127) or "PermissionError" in done.stderr:
         pytest.skip("no Python that another user could run, or this folder is closed to others")
     assert done.stdout == "locked\n", done.stderr
+
+
+@pytest.mark.parametrize("culprit", ["sandbox", "seen"])
+def test_a_model_cannot_say_that_there_is_no_sandbox(culprit: str, tmp_path: Path) -> None:
+    """An application that takes less of a sandbox where there is none would load it with that."""
+    (tmp_path / "forger.py").write_text(
+        "import gc, signal\n"
+        "class Forger:\n"
+        "    def __init__(self, culprit):\n"
+        "        (link,) = (one for one in gc.get_objects() if type(one).__name__ == 'Link')\n"
+        "        error = dict.fromkeys(('type', 'message', 'traceback', 'missing', 'culprit'), 'no Landlock here')\n"
+        "        if culprit:\n"
+        "            link.send('failed', culprit=culprit, error=error)\n"
+        "            signal.pause()\n"
+        "    def __call__(self, x):\n"
+        "        return x\n"
+    )
+    with pytest.raises(isopod.WorkerCrashed, match=f"it failed to load, and blames '{culprit}' for it"):
+        isopod.load(tmp_path / "forger.py:Forger", args={"culprit": culprit}, sandbox="strict")
+    with isopod.load(tmp_path / "forger.py:Forger", args={"culprit": ""}, sandbox="strict") as model:
+        assert model(x=1)["output"] == 1
+
+
+def test_what_a_model_raises_does_not_steer_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "def loud(x):\n"
+        "    if x:\n"
+        "        raise ValueError('one\\x1b]0;title\\x07\\x1b[2J\\ttwo\\n\\x9b31mthree')\n"
+        "    return x\n"
+    )
+    with isopod.load(tmp_path / "loud.py:loud", sandbox="strict") as model:
+        with pytest.raises(isopod.ModelError, match="raised ValueError in a call: one\ttwo\nthree\n") as raised:
+            model(x=1)
+        shown = str(raised.value) + raised.value.remote_message + raised.value.remote_traceback
+        assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in shown.translate({9: None, 10: None}))
+        assert model(x=0)["output"] == 0
 
 
 @pytest.mark.parametrize("profile", ["limits", "strict"])

@@ -98,6 +98,7 @@ def test_neither_the_first_process_nor_the_warden_has_powers() -> None:
 WAYS = {
     "exit": "exited with code 7", "abort": "killed by SIGABRT", "fault": "killed by SIGSEGV",
     "kill": "killed by SIGKILL", "group": "killed by SIGKILL", "everybody": "exited with code 7",
+    "pipes": "exited with code 7",
     "deadline": "passed its deadline",
 }  # fmt: skip
 

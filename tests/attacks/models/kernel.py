@@ -105,6 +105,30 @@ def x32(victims: Victims, _: Any) -> bool:
     return native.raw(0x40000000 + 39) == os.getpid()
 
 
+_kept = []  # memory that a thread runs in
+
+
+def descriptors_of_a_thread(victims: Victims, _: Any) -> bool:
+    """A thread with a table of descriptors of its own: as many again, and the application sees none of them."""
+    if not native.X86:
+        raise OSError("not on this processor")
+    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    _kept.append(memory)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    flags = 0x100 | 0x200 | 0x800 | 0x10000  # CLONE_VM, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, and no CLONE_FILES
+    memory.write(
+        b"\xb8\x38\0\0\0\xbf" + flags.to_bytes(4, "little")  # clone: flags,
+        + b"\x48\xbe" + (start + mmap.PAGESIZE - 64).to_bytes(8, "little")  # stack,
+        + b"\x31\xd2\x4d\x31\xd2\x4d\x31\xc0\x0f\x05"  # and nothing else
+        + b"\x48\x85\xc0\x74\x01\xc3"  # what it returns, and in the thread:
+        + b"\xb8\x22\0\0\0\x0f\x05\xeb\xf7"  # pause, again and again
+    )  # fmt: skip
+    thread = int(ctypes.CFUNCTYPE(ctypes.c_long)(start)())
+    if thread < 0:
+        raise OSError(-thread, os.strerror(-thread))
+    return True
+
+
 def memory_file(victims: Victims, _: Any) -> bool:
     os.close(native.call("memfd_create", ctypes.c_char_p(b"attack"), 0))
     return True
@@ -247,5 +271,6 @@ ATTACKS = {
         memory_file, shared_segment, message_queue, memory_by_mapping, memory_by_shared_mapping, memory_by_heap,
         descriptors, raise_limit, core_dump, regain_capabilities, new_privileges, become_dumpable_to_all,
         forget_its_parent, change_personality, threads_survive, stop_itself, crash, secret_variable, unshare,
+        descriptors_of_a_thread,
     )
 }  # fmt: skip

@@ -91,6 +91,17 @@ def _deleted_files(seconds, size):
     time.sleep(600)
 
 
+def _deep_files(seconds, size):
+    """Further down than a path can say."""
+    os.chdir(tempfile.gettempdir())
+    for _ in range(30):
+        os.mkdir("d" * 200)
+        os.chdir("d" * 200)
+    with open("file", "wb") as file:
+        file.write(bytes(4096))
+    time.sleep(600)
+
+
 def _log(seconds, size):
     until = time.monotonic() + seconds
     lines = 0

@@ -1,6 +1,7 @@
 # mypy: ignore-errors
 """Starts processes, in each way that models have, and ends in each way that they may."""
 
+import contextlib
 import ctypes
 import fcntl
 import multiprocessing
@@ -111,7 +112,11 @@ def _keep_lifeline():
 
 def _end(by):
     _daemons()
-    if by == "exit":
+    if by == "pipes":  # as if somebody had written into those that it only reads
+        for number in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.write(os.open(f"/proc/self/fd/{number}", os.O_WRONLY | os.O_NONBLOCK), b"\n")
+    if by in ("exit", "pipes"):
         os._exit(7)
     if by == "abort":
         os.abort()
