@@ -7,6 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from isopod import SpecError
+from isopod.demo.pickles import versions
+from isopod.runtime.environment import find_interpreter
+
 COMMAND = [sys.executable, "-m", "isopod"]
 
 
@@ -18,3 +24,12 @@ def environment(**extra: str) -> dict[str, str]:
 
 def isopod(*arguments: str, cwd: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], cwd=cwd, env=environment(**extra), capture_output=True, text=True)
+
+
+def need_its_pythons() -> None:
+    """Skip the test where the demo cannot run."""
+    try:
+        for version in versions():
+            find_interpreter(version.env.python)
+    except SpecError as error:
+        pytest.skip(f"the demo cannot run here: {error}")

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from demo.command import COMMAND, environment, isopod
+from demo.command import COMMAND, environment, isopod, need_its_pythons
 
 from isopod import EnvironmentBuildError, SpecError
 from isopod.cli import doctor
@@ -119,6 +119,7 @@ def test_a_machine_without_the_pythons_is_told(
 @pytest.mark.network
 def test_ctrl_c_in_a_build_leaves_nothing(tmp_path: Path) -> None:
     """The census finds a child that is still there; the second half shows that the next run is not disturbed."""
+    need_its_pythons()
     child = subprocess.Popen(
         [*COMMAND, "demo"], cwd=tmp_path, env=environment(ISOPOD_HOME=str(tmp_path / "home")), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -8,11 +8,9 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from demo.command import isopod
+from demo.command import isopod, need_its_pythons
 
-from isopod import SpecError
 from isopod.demo.pickles import versions
-from isopod.runtime.environment import find_interpreter
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(600)]
 
@@ -22,11 +20,7 @@ OLD, NEW = (version.name for version in versions())
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.CompletedProcess[str]]]:
     """The first run in an empty folder with an empty store, and the second."""
-    try:
-        for version in versions():
-            find_interpreter(version.env.python)
-    except SpecError as error:
-        pytest.skip(f"the demo cannot run here: {error}")
+    need_its_pythons()
     home, empty = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("empty")
     runs = {which: isopod("demo", cwd=empty, ISOPOD_HOME=str(home)) for which in ("cold", "warm")}
     assert list(empty.iterdir()) == [], "it leaves nothing where it was called"

@@ -43,7 +43,8 @@ class Keeper:
                 return None
             if event == "call":
                 frame.f_trace_opcodes = True
-                sys.settrace(trace)  # Python 3.12 looks only now at who is to tell of opcodes
+                if sys.version_info[:2] == (3, 12):  # it looks only now at who is to tell of opcodes
+                    sys.settrace(trace)
             if event == "opcode":
                 left[0] -= 1
                 if left[0] == 0:
