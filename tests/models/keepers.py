@@ -42,9 +42,8 @@ class Keeper:
             if frame.f_code.co_name != "still_held":
                 return None
             if event == "call":
-                frame.f_trace_opcodes = True
-                if sys.version_info[:2] == (3, 12):  # it looks only now at who is to tell of opcodes
-                    sys.settrace(trace)
+                frame.f_trace, frame.f_trace_opcodes = trace, True
+                sys.settrace(trace)  # Python 3.12 and 3.13 look only now at who is to tell of opcodes
             if event == "opcode":
                 left[0] -= 1
                 if left[0] == 0:
