@@ -15,4 +15,5 @@ def open_fonts() -> None:
     axes.set_xscale("log")
     axes.set_xlim(1e-6, 1)
     axes.set_title("$10^{-3}$ $x$")
-    picture.savefig(io.BytesIO())
+    for form in ("png", "pdf"):  # some of its releases open them once for each
+        picture.savefig(io.BytesIO(), format=form)
