@@ -33,11 +33,12 @@ class Call:
 
     ``due_ns`` is when something must be done about it next: at its deadline, then at the end of its grace, 0 for never.
     ``marked``: the worker was told that nobody wants it; ``withdrawn``: before it began, so it never runs;
-    ``cancelled``: it was settled by that. ``told``: ``deliver`` was called, or is about to be.
+    ``cancelled``: it was settled by that. ``told``: ``deliver`` was called, or is about to be. ``carried``: second
+    chances have it, or had it, and see to it that it is sent.
     """
 
     # What is so for every call at first stands here, once: to set all of it for each took longer than the rest.
-    done = told = late = marked = withdrawn = cancelled = False
+    done = told = late = marked = withdrawn = cancelled = carried = False
     error: BaseException | None = None
     inputs: Any = None  # a mapping of what is to be sent, until it is placed
     outputs: Any = None
@@ -152,6 +153,14 @@ class Call:
         again.verdict, again.shared = self.verdict, self.shared
         self.release()  # they are the next one's: this one is kept by tracebacks
         return again
+
+
+def first_of(sent: dict[int, Call]) -> int | None:
+    """The call that a worker is at. Asked without the lock, for a line of its log: what is not sure is not said."""
+    try:
+        return next(iter(sent), None)
+    except RuntimeError:  # one came or went at this moment
+        return None
 
 
 def deadline_after(timeout: float | None) -> int:

@@ -30,20 +30,21 @@ def expire(session: Session, call: Call) -> None:
             if running is not call:
                 flight.attend(running)  # whoever should wait for it may be busy elsewhere, as with ``map``
             return
-        running.late = True  # whoever leads tells its caller so, when the worker is dead
     reason = f"a call passed its deadline of {running.timeout or 0:g} s"
     if running.due_ns > running.deadline_ns:
         reason += f" and its grace of {session.grace:g} s"
     try:
+        running.late = True  # whoever leads tells its caller so, when the worker is dead
         session.watch.ask_for_stacks()
-    except BaseException:  # Ctrl-C goes on to the caller; the deadline has passed all the same
-        session.process.kill(reason)
+        with flight.lock:
+            if not session.dead and (running.id not in flight.sent or session.answer_waits()):
+                running.late = False
+                return  # RACE late deadline: it answered while we asked where it hangs
+        session.give_up(reason)
+    except BaseException:  # Ctrl-C goes on to the caller; what is late is looked after by nobody else
+        if running.late:
+            session.process.kill(reason)
         raise
-    with flight.lock:
-        if not session.dead and (running.id not in flight.sent or session.answer_waits()):
-            running.late = False
-            return  # RACE late deadline: it answered while we asked where it hangs
-    session.give_up(reason)
 
 
 def move(session: Session, call: Call, deadline_ns: int) -> None:

@@ -119,6 +119,7 @@ class Deployment:
         """
         if self._fleet is not None:
             self.check_open()
+        old = self._fleet
         fleet = Fleet(blueprint, self.staffing, self._make_session, self._on_death)
         try:
             self._next = fleet  # RACE unseen version: from here on whoever closes the model closes it, too
@@ -126,20 +127,22 @@ class Deployment:
             fleet.start()
             fleet.interface.check_agreement()
             self.check_open()
-            old = self._fleet
             self._older = [one for one in (*self._older, old) if one is not None and one.sessions()]
             self._fleet = fleet
-        except BaseException:  # Ctrl-C too: it goes on to the caller, and the new one does not stay behind
+            if old is not None:
+                self._put_out(old, drain)
+        except BaseException:  # Ctrl-C too: it goes on to the caller, and neither of the two stays behind
             if self._fleet is not fleet:
                 fleet.close(0.0)
+            elif old is not None:
+                self._put_out(old, drain)
             raise
         finally:
             self._next = None
-        if old is not None:
-            self._put_out(old, drain)
 
     def _put_out(self, old: Fleet, drain: float | None) -> None:
-        self._restarts += old.restarts
+        """Twice is once."""
+        self._restarts, old.restarts = self._restarts + old.restarts, 0
         self.counters.output_names = ()
         old.retire(replaced=True)
         if drain is not None:
@@ -178,10 +181,15 @@ class Deployment:
         fleet = self._fleet
         return self._unknown if fleet is None else fleet.interface
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a forked copy of the application."""
+        return os.getpid() != self._process
+
     def check_process(self) -> None:
         """Raises ``Closed`` in a forked copy of the application: the worker is the original's, and so are its memory
         and its doorbells."""
-        if os.getpid() != self._process:
+        if self.is_copy:
             raise Closed(
                 f"model {self.name!r} belongs to process {self._process}, which this one was forked from; load it here"
             )
@@ -194,7 +202,7 @@ class Deployment:
     # ------------------------------------------------------------------ the truth
 
     def health(self) -> Health:
-        if os.getpid() != self._process:  # a forked copy: the workers are the original's
+        if self.is_copy:  # a forked copy: the workers are the original's
             return Health(SHUT, None, 0.0, self._restarts, self.last_crash)
         fleet = self._fleet
         state, reason = (STOPPED, "") if fleet is None else fleet.state()
@@ -282,7 +290,7 @@ class Deployment:
 
     def close(self, timeout: float) -> None:
         """Drain for at most ``timeout`` seconds, then end everything. Closing twice is once."""
-        if os.getpid() != self._process:
+        if self.is_copy:
             return  # a forked copy has nothing to close
         self._closed = True
         until = time.monotonic() + timeout
@@ -300,7 +308,7 @@ class Deployment:
         that is taken here: under it no other one is ever taken.
         """
         fleet = self._fleet
-        if os.getpid() == self._process and fleet is not None:
+        if not self.is_copy and fleet is not None:
             fleet.crew.keeper.after(0.0, self._abandon)
 
     def _abandon(self) -> None:

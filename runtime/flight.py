@@ -149,8 +149,8 @@ class Flight:
         and whatever it answers counts.
         """
         with self.lock:
-            if not call.done and self.take_back(call):
-                call.done = call.cancelled = True
+            if not call.done and (self.take_back(call) or not self.holds(call)):
+                call.done = call.cancelled = True  # RACE unsent: also one that is just about to be sent
             elif not call.begun and call.may_go_on and not call.told:
                 # RACE late cancel: its worker died before it began it, and the dispatcher is yet to give it to another.
                 call.cancelled = True
@@ -198,6 +198,17 @@ class Flight:
             self._pump(0)
         finally:
             self._retire(token)
+
+    def let_go_after_fork(self) -> None:
+        """In a forked copy of the application: no call is with us. What ends one there would end it in the original."""
+        self.lock = threading.Lock()  # it may have been held by a thread that there is no copy of
+        self._wanted = threading.Condition(self.lock)
+        self._ring, self._idle, self._leader = _nothing, _nothing, None
+        for call in (*self.sent.values(), *self.backlog):
+            call.done = True
+        for calls in (self.sent, self.backlog, self._unattended, self._followers, self._deliveries):
+            calls.clear()
+        self._disband()
 
     # ------------------------------------------------------------------ callers that wait
 
@@ -289,7 +300,7 @@ class Flight:
         a late deadline or a second ``finish`` still calls does nothing.
         """
         idle = self._idle
-        self._pump, self._expire, self._idle, self._withdraw = _nothing_to_take, _nothing, _nothing, _is_withdrawn
+        self._pump, self._expire, self._idle, self._withdraw = _nothing, _nothing, _nothing, _is_withdrawn
         idle()
 
     # ------------------------------------------------------------------ calls that nobody waits for
@@ -373,11 +384,8 @@ def deliver(call: Call) -> None:
         _logger.error("a callback of a future raised\n%s", traceback.format_exc())
 
 
-def _nothing(*_: object) -> None:
-    """What a flight does when it is over."""
-
-
-def _nothing_to_take(_: int) -> bool:
+def _nothing(*_: object) -> Any:
+    """What a flight does when it is over: there is no answer to wait for, either."""
     return True
 
 
@@ -390,11 +398,3 @@ def _remaining(call: Call) -> float:
     if not call.due_ns or call.late:
         return -1.0
     return max(0.0, (call.due_ns - time.monotonic_ns()) / 1e9)
-
-
-def first_of(sent: dict[int, Call]) -> int | None:
-    """The call that a worker is at. Asked without the lock, for a line of its log: what is not sure is not said."""
-    try:
-        return next(iter(sent), None)
-    except RuntimeError:  # one came or went at this moment
-        return None

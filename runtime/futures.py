@@ -30,6 +30,7 @@ class CallFuture(Future[Outputs]):
         super().__init__()
         self._leave: Callable[[], None] | None = leave
         self._sent: tuple[Call, Place] | None = None  # until it is done: it must not keep the worker's memory
+        self._movers: list[threading.Event] = []  # of those who wait to hear where it has gone
         self._notified = threading.Lock()  # taken once and for ever
 
     def follow(self, call: Call, place: Place) -> None:
@@ -37,6 +38,7 @@ class CallFuture(Future[Outputs]):
         self._sent = (call, place)
         if self.done():
             self._sent = None
+        self._has_moved()
 
     def settle(self, call: Call) -> None:
         """Deliver what became of the call."""
@@ -53,6 +55,7 @@ class CallFuture(Future[Outputs]):
                 self.set_exception(error)
         finally:
             self._sent = None
+            self._has_moved()
 
     def cancel(self) -> bool:
         """Cancel the call if the worker has not begun it: then it never runs. True if it is cancelled.
@@ -61,7 +64,7 @@ class CallFuture(Future[Outputs]):
         ``isopod.worker.cancelled``.
         """
         sent = self._sent
-        if sent is not None and not self.done():
+        while sent is not None and not self.done():
             call, place = sent
             taken = False
             try:
@@ -73,7 +76,25 @@ class CallFuture(Future[Outputs]):
                 if taken:  # or whoever waits for it would wait for ever
                     self._end_cancelled()
                     self._sent = None
+            sent = None if taken else self._gone_on(sent)
         return self.cancelled()
+
+    def _gone_on(self, sent: tuple[Call, Place]) -> tuple[Call, Place] | None:
+        """Where the call is by now, if that is somewhere else.
+
+        RACE late cancel: its worker died before it began it, and the dispatcher is just giving it to another.
+        """
+        call, _ = sent
+        while self._sent is sent and call.told and not call.begun and call.may_go_on:
+            moved = threading.Event()
+            self._movers.append(moved)
+            if self._sent is sent:  # else it may not be told
+                moved.wait()
+        return None if self._sent is sent else self._sent
+
+    def _has_moved(self) -> None:
+        while self._movers:
+            self._movers.pop().set()
 
     def running(self) -> bool:
         """Whether the worker has begun the call and not ended it. Two looks at memory, no lock and no message."""

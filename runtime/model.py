@@ -26,7 +26,6 @@ from isopod.runtime.batching.batcher import Batcher
 from isopod.runtime.calls import FOREVER, Call, check_seconds
 from isopod.runtime.deployment import Deployment
 from isopod.runtime.environment import Env
-from isopod.runtime.flight import Flight
 from isopod.runtime.futures import CallFuture
 from isopod.runtime.health import Health
 from isopod.runtime.loops import teller
@@ -37,6 +36,7 @@ from isopod.runtime.second_chances import SecondChances, resend
 from isopod.runtime.session import Gone, Session
 from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats
+from isopod.runtime.underway import Underway
 
 
 class Model:
@@ -76,8 +76,8 @@ class Model:
         """
         request = self._request(inputs, named, timeout)
         if self._direct:
-            return _result(self._answered(*self._begin(request)))
-        with self._deployment.admission:
+            return _result(self._alone(request))
+        with self._deployment.admission.ticket():
             call = self._alone(request) if self._batcher is None else self._batcher.answer(request, self._alone)
         return _result(call)
 
@@ -92,8 +92,8 @@ class Model:
         ``future.cancel()`` is True for a call that no worker has begun: then it never runs. One that runs goes on, and
         its model sees it by ``isopod.worker.cancelled``. ``future.running()`` is the truth.
         """
-        admission = self._deployment.admission
-        future = CallFuture(admission.leave)
+        ticket = self._deployment.admission.ticket()
+        future = CallFuture(ticket.leave)
 
         def deliver(call: Call) -> None:
             again = call.next_attempt(self._deployment.staffing.retries)
@@ -103,8 +103,8 @@ class Model:
                 self._second_chances.give(again, future.follow)
 
         request, batcher = self._request(inputs, named, timeout), self._batcher
-        admission.enter()
         try:
+            ticket.enter()
             if batcher is None:
                 call = request.call(Call, self._deployment.interface, deliver, threaded=True)
                 self._second_chances.begin(call, call.inputs.items(), request.room_by, future.follow)
@@ -116,10 +116,11 @@ class Model:
                     room_by_ns=request.room_by,
                     seen=lambda call: future.follow(call, batcher),
                 )
-        except BaseException:  # goes on to the caller
-            admission.leave()
+            return future
+        except BaseException:  # goes on to the caller: of Ctrl-C, too, who has no future to cancel
+            future.cancel()
+            ticket.leave()
             raise
-        return future
 
     async def acall(
         self, inputs: Mapping[str, Any] | None = None, /, *, timeout: float | None = None, **named: Any
@@ -133,7 +134,7 @@ class Model:
         loop = asyncio.get_running_loop()
         request = self._request(inputs, named, timeout)
         if self._batcher is not None:
-            with self._deployment.admission:
+            with self._deployment.admission.ticket():
                 return _result(await tasks.answered(self._batcher, request, loop))
         future: asyncio.Future[None] = loop.create_future()
         tell = teller(loop)
@@ -142,7 +143,7 @@ class Model:
             tell(future)
 
         again: Call | None = None
-        with self._deployment.admission:
+        with self._deployment.admission.ticket():
             while True:
                 try:
                     session = self._deployment.running()
@@ -190,18 +191,19 @@ class Model:
         """
         if ahead < 1:
             raise SpecError(f"map works at least one batch ahead, not {ahead}")
-        flying: deque[tuple[Call, Flight | Batcher]] = deque()
+        flying: deque[Underway] = deque()
         source, admission = iter(batches), self._deployment.admission
         failure: Exception | None = None
         try:
             while failure is None:
                 try:
                     request = self._request(next(source), {}, timeout)
-                    admission.enter()
+                    flying.append(Underway(admission.ticket()))
                     try:
-                        flying.append(self._begun(request))
-                    except BaseException:  # goes on, or is raised in its turn
-                        admission.leave()
+                        self._begin(request, flying[-1])
+                    except Exception:  # raised in its turn
+                        flying[-1].drop()
+                        flying.pop()
                         raise
                 except StopIteration:
                     break
@@ -214,9 +216,8 @@ class Model:
             if failure is not None:
                 raise failure
         finally:
-            for call, place in reversed(flying):  # or the worker would begin the next when it stops the first
-                place.abandon(call)
-                admission.leave()
+            for one in reversed(flying):  # or the worker would begin the next when it stops the first
+                one.drop()
 
     def empty(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> np.ndarray[Any, Any]:
         """An uninitialised array for the input ``name`` that already lies in shared memory: sending it copies nothing.
@@ -232,49 +233,60 @@ class Model:
         self._deployment.check_process()
         return Request.of(inputs, named, timeout, self._timeout)
 
-    def _begin(self, request: Request) -> tuple[Call, Session]:
-        """Send it; waits for a worker and for room if need be."""
+    def _begin(self, request: Request, one: Underway) -> None:
+        """Send it, or have it sent with others; waits for a worker and for room if need be."""
+        if one.ticket is not None:
+            one.ticket.enter()
+            if self._batcher is not None:
+                batcher = self._batcher
+
+                def seen(member: Call) -> None:
+                    one.at = (member, batcher)
+
+                batcher.join(request, None, threaded=False, room_by_ns=request.room_by, seen=seen)
+                return
         deployment = self._deployment
         while True:
             session = deployment.running() or deployment.live(request.deadline_ns)
             call = request.call(Call, deployment.interface, None, threaded=True)
+            one.at = (call, session.flight)
             try:
                 session.begin(call, call.inputs.items(), call.deadline_ns or -ARENA_WAIT_NS)
             except Gone:
                 continue  # it died before this call reached it: the next worker takes it
-            return call, session
+            return
 
     def _alone(self, request: Request) -> Call:
-        return self._answered(*self._begin(request))
+        """The call with its outcome, of a caller who waits."""
+        one = Underway()
+        try:
+            self._begin(request, one)
+            return self._outcome(one)
+        except BaseException:  # goes on to the caller
+            one.drop()
+            raise
 
-    def _answered(self, call: Call, session: Session) -> Call:
+    def _outcome(self, one: Underway) -> Call:
         """Wait for the answer, of another worker if need be; the call that has it."""
+
+        def follow(call: Call, session: Session) -> None:
+            one.at = (call, session.flight)
+
         while True:
-            session.flight.wait(call)
+            call, place = one.at  # type: ignore[misc]
+            place.wait(call)
             again = None if call.error is None else call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 return call
-            call, session = again, resend(self._deployment, again)
+            resend(self._deployment, again, follow)
 
-    def _begun(self, request: Request) -> tuple[Call, Flight | Batcher]:
-        """Send it, or have it sent with others; and where it is waited for."""
-        if self._batcher is None:
-            call, session = self._begin(request)
-            return call, session.flight
-        return self._batcher.join(request, None, threaded=False, room_by_ns=request.room_by), self._batcher
-
-    def _first_of(self, flying: deque[tuple[Call, Flight | Batcher]]) -> Call:
+    def _first_of(self, flying: deque[Underway]) -> Call:
         """The same for the first of several; until it is there it stays among those that are abandoned if an interrupt
         comes."""
-        while True:
-            call, place = flying[0]
-            place.wait(call)
-            again = call.next_attempt(self._deployment.staffing.retries)
-            if again is None:
-                flying.popleft()
-                self._deployment.admission.leave()
-                return call
-            flying[0] = (again, resend(self._deployment, again).flight)
+        call = self._outcome(flying[0])
+        flying[0].ticket.leave()  # type: ignore[union-attr]
+        flying.popleft()
+        return call
 
     # ------------------------------------------------------------------ asking
 
@@ -336,6 +348,8 @@ class Model:
 
     def close(self, timeout: float = 5.0) -> None:
         """Let running calls finish for at most ``timeout`` seconds, end the worker, and give everything back."""
+        if self._deployment.is_copy:
+            return  # there is nothing of its own to close
         self._finalizer.detach()
         if self._batcher is not None:
             self._batcher.close()

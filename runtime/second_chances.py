@@ -26,16 +26,20 @@ from isopod.runtime.session import Gone, Session
 Follow = Callable[[Call, Place], None]
 
 
-def resend(deployment: Deployment, call: Call) -> Session:
-    """Give the call to the next worker that is ready, waiting for one if need be. Raises as ``Deployment.live``."""
+def resend(deployment: Deployment, call: Call, follow: Callable[[Call, Session], None]) -> None:
+    """Give the call to the next worker that is ready, waiting for one if need be. Raises as ``Deployment.live``.
+
+    ``follow`` is told which, before it is sent: RACE unwaited call.
+    """
     try:
         while True:
             session = deployment.live(call.deadline_ns)
+            follow(call, session)
             try:
                 session.resend(call, call.deadline_ns or -ARENA_WAIT_NS)
             except Gone:
                 continue
-            return session
+            return
     except Exception:  # goes on to the caller, whose traceback keeps the call, and must not keep its memory
         call.release()
         raise
@@ -72,32 +76,44 @@ class SecondChances:
 
     def give(self, call: Call, follow: Follow) -> None:
         """Does not wait. If no thread can be had, that is the call's outcome."""
-        failure: RuntimeError | None = None
         with self._lock:
-            self._waiting.append((call, follow))
-            follow(call, self)
-            if self._thread is None:
-                name = f"isopod-again-{self._deployment.name}"
-                thread = threading.Thread(target=self._run, name=name, daemon=True)
-                try:
-                    thread.start()
-                    self._thread = thread
-                except RuntimeError as error:
-                    self._waiting.pop()
-                    failure = error
+            failure = self._enlist(call, follow)
         if failure is not None:
             what = f"model {self._deployment.name!r}: a call could not be given to another worker: {failure}"
             _end(call, WorkerUnavailable(what))
         elif call.deadline_ns:
             self._deployment.wake()  # it may be due before the others
 
+    def _enlist(self, call: Call, follow: Follow) -> RuntimeError | None:
+        """Put it last in line, and see that there is a thread; else, why there is none. Locked."""
+        try:
+            self._waiting.append((call, follow))
+            call.carried = True
+            follow(call, self)
+            if self._thread is None:
+                name = f"isopod-again-{self._deployment.name}"
+                thread = threading.Thread(target=self._run, name=name, daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError as error:
+            self._waiting.pop()
+            return error
+        except BaseException:  # goes on to the caller: Ctrl-C, and nobody else has seen the call here yet
+            call.carried = False
+            if self._waiting and self._waiting[-1][0] is call:
+                self._waiting.pop()
+            raise
+        return None
+
     def cancel(self, call: Call) -> bool:
         """Take back a call that waits here; whether it did."""
+        if self._deployment.is_copy:
+            return False  # the lock may have been held by a thread that there is no copy of
         with self._lock:
             for waiting in self._waiting:
                 if waiting[0] is call:
+                    call.done = call.cancelled = True  # first: Ctrl-C may come before the next line
                     self._waiting.remove(waiting)
-                    call.done = call.cancelled = True
                     call.release()
                     break
             return call.cancelled
@@ -142,8 +158,9 @@ class SecondChances:
             if not self._waiting:  # cancelled
                 return
             call, follow = self._waiting.popleft()
-        # RACE late follow: before it is sent. It may die with its worker, and be back here, before ``resend`` returns.
-        follow(call, session)
+            # RACE late follow: before it is sent. It may die with its worker, and be back here, before ``resend``
+            # returns. And with the lock: whoever does not find it here to cancel it, finds where it is.
+            follow(call, session)
         outcome = call.deliver
         try:
             session.resend(call, call.deadline_ns or -ARENA_WAIT_NS)
@@ -152,8 +169,9 @@ class SecondChances:
                 self._waiting.appendleft((call, follow))
                 follow(call, self)
         except Exception as error:  # it is the call's outcome, which an abandoned call would not be told
-            call.deliver = outcome
-            _end(call, error)
+            if not call.cancelled:
+                call.deliver = outcome
+                _end(call, error)
 
 
 def _end(call: Call, error: Exception) -> None:

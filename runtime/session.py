@@ -17,10 +17,10 @@ from isopod.ipc.protocol import Message
 from isopod.ipc.transfer import ArenaOwner, Outbound
 from isopod.runtime import deadlines
 from isopod.runtime.blueprint import Blueprint
-from isopod.runtime.calls import Call
+from isopod.runtime.calls import Call, first_of
 from isopod.runtime.control import Control, checked_interface
 from isopod.runtime.deaths import crash_error, ended_error, report_of, timeout_error
-from isopod.runtime.flight import Flight, first_of
+from isopod.runtime.flight import Flight
 from isopod.runtime.history import History
 from isopod.runtime.induction import Induction
 from isopod.runtime.intake import Intake
@@ -384,6 +384,7 @@ class Session:
     def let_go_after_fork(self) -> None:
         """In a forked copy of the application: what we have borrowed is the original's to give back."""
         self._borrowed.forked = True
+        self.flight.let_go_after_fork()
 
     def _dispose(self) -> None:
         """Give descriptors back, and let go of ourselves: the flight is over. Arrays keep their own mappings."""

@@ -32,9 +32,10 @@ class Interrupt:
         if not frame.f_code.co_filename.startswith(OURS) or in_a_callback(frame):
             return None
         # The line of a ``with`` comes up again at its end, where Python lets no handler run: its lock is still held.
+        # Nor does it where a ``try`` begins, which is no instruction, and may lie outside of the block around it.
         source = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
         named = not self.only or frame.f_code.co_name in self.only
-        if event == "line" and named and not source.lstrip().startswith("with "):
+        if event == "line" and named and not source.lstrip().startswith(("with ", "try:")):
             self.left -= 1
             if self.left == 0:
                 self.hit = f"{frame.f_code.co_name}:{frame.f_lineno}"

@@ -64,8 +64,14 @@ class Batcher:
                 return alone(request)
             finally:
                 self.kick()
-        member = self.join(request, None, threaded=False, room_by_ns=request.room_by)
-        self.wait(member)
+        seen: list[Member] = []
+        try:
+            member = self.join(request, None, threaded=False, room_by_ns=request.room_by, seen=seen.append)
+            self.wait(member)
+        except BaseException:  # goes on to the caller: RACE unwaited call
+            for member in seen:
+                self.abandon(member)
+            raise
         return member
 
     def join(
@@ -92,12 +98,8 @@ class Batcher:
         return member
 
     def wait(self, member: Call) -> None:
-        """For one that was joined without ``told``. Ctrl-C takes it back."""
-        try:
-            member.wake.acquire()  # type: ignore[union-attr]
-        except BaseException:  # goes on to the caller
-            self.abandon(member)
-            raise
+        """For one that was joined without ``told``. Whoever does not wait to the end abandons it."""
+        member.wake.acquire()  # type: ignore[union-attr]
 
     def _member(self, request: Request, told: Callable[[Call], None] | None, *, threaded: bool) -> Member:
         interface = self._deployment.interface
@@ -295,6 +297,8 @@ class Batcher:
 
     def _withdraw(self, call: Call, *, dropped: bool) -> bool:
         assert isinstance(call, Member)
+        if self._deployment.is_copy:
+            return False  # its lock may have been held by a thread that there is no copy of
         taken = self._departures.withdraw(call, dropped=dropped)
         if call.group is not None and call.group.state is SEALED:
             self._send(call.group)  # it was the last that was still writing
@@ -333,4 +337,4 @@ class Batcher:
 
 def _is_on_its_way(call: Call, place: Place) -> bool:
     """Whether a call that was interrupted while it was sent is with a worker, or waits for one."""
-    return not isinstance(place, Session) or (call.deliver is not None and place.flight.holds(call))
+    return call.carried or (isinstance(place, Session) and call.deliver is not None and place.flight.holds(call))

@@ -139,3 +139,31 @@ def test_ctrl_c_while_rows_are_moved_up(tmp_path: Path) -> None:
             if not interrupt.hit:
                 break
     assert number > 10
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_at_every_line_of_giving_a_batch_to_a_worker_that_is_yet_to_come(
+    model: isopod.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RACE stranded batch: second chances have it, and others wait for it; it is sent once."""
+    here, running = threading.current_thread(), model._deployment.running
+    monkeypatch.setattr(model._deployment, "running", lambda: None if threading.current_thread() is here else running())
+    number = 0
+    while True:
+        number += 1
+        fellows = Fellows(model)
+        runs = model.stats().runs
+        interrupt = Interrupt(number, only=("give", "_enlist"))
+        try:
+            with interrupt:
+                of_all(model)
+        except KeyboardInterrupt:
+            assert interrupt.hit
+        fellows.join()
+        assert [one["y"][0, 0] for one in fellows.found] == [2, 2], interrupt.hit
+        assert model.stats().runs == runs + 1, interrupt.hit
+        fellows.forget()
+        assert model.submit(x=ONE).result(GUARD)["y"][0, 0] == 2, interrupt.hit
+        if not interrupt.hit:
+            assert number > 8
+            return

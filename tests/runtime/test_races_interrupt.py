@@ -6,8 +6,10 @@ A signal's handler runs between any two bytecodes of the main thread. A trace fu
 from __future__ import annotations
 
 import contextlib
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from waits import GUARD, until
 
 import isopod
 from isopod.ipc.transfer import ArenaOwner
+from isopod.runtime import deadlines
 from isopod.runtime.calls import Call
 from isopod.runtime.flight import Flight
 
@@ -242,3 +245,101 @@ def test_at_any_line_of_giving_a_segment() -> None:
             if not interrupt.hit:
                 break
     assert number > 10
+
+
+UNTIL_CANCELLED = """
+from isopod import worker
+
+def model(wait=True):
+    while wait and not worker.cancelled():
+        pass
+    return {"x": 1}
+"""
+
+
+def waited(model: isopod.Model) -> Any:
+    return model()
+
+
+def mapped(model: isopod.Model) -> Any:
+    return list(model.map([{}]))
+
+
+def submitted(model: isopod.Model) -> Any:
+    model.submit()
+
+
+def strike_later(interrupt: Interrupt) -> None:
+    """Where no line is struck any more, the call waits; and it is struck once."""
+
+    def strike(*_: object) -> None:
+        interrupt.left = 0
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, strike)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+
+
+@pytest.mark.parametrize("way", [waited, mapped, submitted])
+@pytest.mark.timeout(600)
+def test_a_call_is_taken_back_at_any_line_between_its_sending_and_its_wait(
+    way: Callable[[isopod.Model], Any], tmp_path: Path
+) -> None:
+    """RACE unwaited call: the model is told, and the next call need not wait for it. RACE lost place: it keeps none."""
+    (tmp_path / "until.py").write_text(UNTIL_CANCELLED)
+    between = ("begin", "_begin", "_alone", "_outcome", "_first_of", "map", "submit", "_post", "__call__", "enter")
+    with isopod.load(tmp_path / "until.py:model", max_waiting=1) as model:
+        model(wait=False)
+        for number in every(1):
+            interrupt = Interrupt(number, between)
+            strike_later(interrupt)
+            try:
+                with interrupt:
+                    way(model)
+                    raise KeyboardInterrupt
+            except KeyboardInterrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if way is submitted and not interrupt.hit:
+                model._deployment.close(0.0)
+                assert number > 10
+                return
+            until(lambda: not model._deployment.admission.inside)
+            assert model(wait=False, timeout=GUARD / 4)["x"] == 1, f"after an interrupt at {interrupt.hit}"
+            if not interrupt.hit:
+                assert number > 10
+                return
+
+
+@pytest.mark.parametrize("line", range(1, 11))
+def test_a_deadline_that_passes_while_ctrl_c_strikes(
+    model: isopod.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: int
+) -> None:
+    """Who looks after the deadlines of others is struck, and another does it: it is not left to who does it no more."""
+    begun = tmp_path / "begun"
+    (session,) = model._deployment._living()
+    with monkeypatch.context() as patch:
+        patch.setattr(session.flight, "_expire", lambda _: None)
+        future = model.submit(begun=str(begun), until=str(tmp_path / "never"), timeout=0.2)
+        until(begun.exists)
+        (sent,) = session.flight.sent.values()
+        due_ns = sent.due_ns
+        until(lambda: due_ns < time.monotonic_ns())
+        interrupt = Interrupt(line, only=("expire",))
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            deadlines.expire(session, sent)
+    del session, sent
+    assert isinstance(future.exception(GUARD / 4), isopod.WorkerTimeout), f"after an interrupt at {interrupt.hit}"
+    call(model, 1)
+    assert interrupt.hit
+
+
+@pytest.mark.parametrize("line", range(1, 5))
+def test_a_version_that_is_replaced_ends_whatever_line_ctrl_c_strikes(model: isopod.Model, line: int) -> None:
+    old = model.health.pid
+    interrupt = Interrupt(line, only=("_put_out",))
+    with contextlib.suppress(KeyboardInterrupt), interrupt:
+        model.reload()
+    assert interrupt.hit
+    until(lambda: len(model._deployment._living()) == 1)
+    assert model.health.pid != old
+    call(model, 1)

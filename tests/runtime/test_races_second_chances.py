@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from callers import in_thread
+from interrupts import Interrupt
 from waits import GUARD, until
 
 import isopod
 from isopod import Overloaded, WorkerCrashed, WorkerTimeout, WorkerUnavailable
 from isopod.runtime import control, session
+from isopod.runtime.second_chances import SecondChances
 
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
@@ -39,7 +41,7 @@ def test_calls_that_wait_for_a_worker_are_among_those_that_wait(homeless: tuple[
     model, flag = homeless
     futures = [model.submit(), model.submit()]
     thread, results = in_thread(model)
-    until(lambda: model._deployment.admission._inside == 3)
+    until(lambda: len(model._deployment.admission.inside) == 3)
     for caller in (model, model.submit, lambda: asyncio.run(model.acall()), lambda: next(model.map([{}]))):
         with pytest.raises(Overloaded, match="'SlowToLoad' has 3 calls that wait"):
             caller()
@@ -49,7 +51,7 @@ def test_calls_that_wait_for_a_worker_are_among_those_that_wait(homeless: tuple[
     thread.join(GUARD)
     pid = model.health.pid
     assert [results[0]["pid"], *(future.result(GUARD)["pid"] for future in futures)] == [pid] * 3
-    assert model._deployment.admission._inside == 0
+    assert not model._deployment.admission.inside
 
 
 def test_a_deadline_passes_in_line_behind_one_that_has_none(homeless: tuple[isopod.Model, Path]) -> None:
@@ -166,3 +168,80 @@ def test_a_task_that_is_sent_again_waits_for_memory(monkeypatch: pytest.MonkeyPa
     with isopod.load(MODELS / "fleets.py:Member", retries=1) as model:
         assert asyncio.run(model.acall(x=3, seen=str(tmp_path / "seen"), deadly=1))["x"] == 3
         assert full
+
+
+def test_a_call_that_is_just_given_to_another_worker_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """RACE late cancel: the dispatcher of the dead worker has it, and no second chance yet."""
+    give = SecondChances.give
+    found: list[Any] = []
+
+    def late(self: SecondChances, *arguments: Any) -> None:
+        thread, results = in_thread(future.cancel)
+        until(lambda: results or future._movers)  # type: ignore[attr-defined]
+        give(self, *arguments)
+        thread.join(GUARD)
+        found.extend(results)
+
+    monkeypatch.setattr(SecondChances, "give", late)
+    with isopod.load(MODELS / "fleets.py:Member") as model:
+        begun, seen = tmp_path / "begun", tmp_path / "seen"
+        stuck = model.submit(seen=str(begun), until=str(tmp_path / "never"))
+        until(begun.exists)
+        future = model.submit(seen=str(seen))
+        os.kill(model.health.pid or 0, signal.SIGKILL)
+        assert isinstance(stuck.exception(GUARD), WorkerCrashed)
+        until(lambda: found)
+        assert found == [True]
+        assert future.cancelled()
+        assert model(x=1)["x"] == 1
+        assert not seen.exists()
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_call_that_is_just_sent_again_can_be_cancelled(
+    homeless: tuple[isopod.Model, Path], monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """RACE unsent: it stands in no line at this moment."""
+    model, flag = homeless
+    resend = session.Session.resend
+    found: list[Any] = []
+
+    def late(self: session.Session, call: Any, room_by: int) -> None:
+        found.append(future.cancel())
+        if dies:
+            raise session.Gone
+        resend(self, call, room_by)
+
+    monkeypatch.setattr(session.Session, "resend", late)
+    future = model.submit()
+    flag.unlink()
+    until(lambda: found)
+    assert found[0] is True
+    assert future.cancelled()
+    monkeypatch.undo()
+    assert model()["pid"] == model.health.pid
+    assert model.stats().calls == 1
+
+
+def test_ctrl_c_at_any_line_of_cancelling_what_waits_for_a_worker(homeless: tuple[isopod.Model, Path]) -> None:
+    model, flag = homeless
+    patient = model.submit()
+    number = 0
+    while True:
+        number += 1
+        future = model.submit()
+        interrupt = Interrupt(number, only=("cancel", "_end_cancelled"))
+        try:
+            with interrupt:
+                future.cancel()
+        except KeyboardInterrupt:
+            assert interrupt.hit
+        assert future.cancel(), f"after an interrupt at {interrupt.hit}"
+        assert future.cancelled()
+        if not interrupt.hit:
+            assert number > 10
+            break
+    flag.unlink()
+    assert patient.result(GUARD)["pid"] == model.health.pid
