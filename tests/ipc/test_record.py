@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
