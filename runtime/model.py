@@ -33,7 +33,7 @@ from isopod.runtime.outputs import Outputs
 from isopod.runtime.request import ARENA_WAIT_NS, Request
 from isopod.runtime.sandbox.report import SandboxReport
 from isopod.runtime.second_chances import SecondChances, resend
-from isopod.runtime.session import Gone, Session
+from isopod.runtime.session import Gone
 from isopod.runtime.source import Source
 from isopod.runtime.stats import Stats
 from isopod.runtime.underway import Underway
@@ -249,7 +249,7 @@ class Model:
         while True:
             session = deployment.running() or deployment.live(request.deadline_ns)
             call = request.call(Call, deployment.interface, None, threaded=True)
-            one.at = (call, session.flight)
+            one.follow(call, session)
             try:
                 session.begin(call, call.inputs.items(), call.deadline_ns or -ARENA_WAIT_NS)
             except Gone:
@@ -268,17 +268,13 @@ class Model:
 
     def _outcome(self, one: Underway) -> Call:
         """Wait for the answer, of another worker if need be; the call that has it."""
-
-        def follow(call: Call, session: Session) -> None:
-            one.at = (call, session.flight)
-
         while True:
             call, place = one.at  # type: ignore[misc]
             place.wait(call)
             again = None if call.error is None else call.next_attempt(self._deployment.staffing.retries)
             if again is None:
                 return call
-            resend(self._deployment, again, follow)
+            resend(self._deployment, again, one.follow)
 
     def _first_of(self, flying: deque[Underway]) -> Call:
         """The same for the first of several; until it is there it stays among those that are abandoned if an interrupt

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from isopod.runtime.admission import Ticket
 from isopod.runtime.calls import Call
+from isopod.runtime.session import Session
 
 
 class Waitable(Protocol):
@@ -28,6 +29,10 @@ class Underway:
     def __init__(self, ticket: Ticket | None = None) -> None:
         self.at: tuple[Call, Waitable] | None = None
         self.ticket = ticket
+
+    def follow(self, call: Call, session: Session) -> None:
+        """It is about to be sent to this worker."""
+        self.at = (call, session.flight)
 
     def drop(self) -> None:
         """Nobody waits for it any more. Twice is once."""
