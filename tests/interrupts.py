@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import linecache
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from types import FrameType
 from typing import Any
 
@@ -50,3 +52,20 @@ def in_a_callback(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def cancel_at_any_line(submit: Callable[[int], Future[Any]], only: Sequence[str] = ()) -> None:
+    """Strike ``cancel`` at each of its lines in turn: whoever cancels once more has the future cancelled."""
+    for number in itertools.count(1):
+        future = submit(number)
+        interrupt = Interrupt(number, only)
+        try:
+            with interrupt:
+                future.cancel()
+        except KeyboardInterrupt:
+            assert interrupt.hit
+        assert future.cancel(), f"after an interrupt at {interrupt.hit}"
+        assert future.cancelled()
+        if not interrupt.hit:
+            assert number > 10
+            return

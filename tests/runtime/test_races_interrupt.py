@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from interrupts import Interrupt
+from interrupts import Interrupt, cancel_at_any_line
 from waits import GUARD, until
 
 import isopod
@@ -205,19 +205,7 @@ def test_at_any_line_of_a_cancel(model: isopod.Model, tmp_path: Path, behind: in
     until(begun.exists)
     queue = [model.submit(x=number) for number in range(behind)]
     calls = model.stats().calls
-    for number in every(1):
-        future = model.submit(x=number)
-        interrupt = Interrupt(number)
-        try:
-            with interrupt:
-                future.cancel()
-        except KeyboardInterrupt:
-            assert interrupt.hit
-        assert future.cancel(), f"after an interrupt at {interrupt.hit}"
-        assert future.cancelled()
-        if not interrupt.hit:
-            assert number > 10
-            break
+    cancel_at_any_line(lambda number: model.submit(x=number))
     go_on.touch()
     assert slow.result(GUARD)
     assert [other.result(GUARD)["x"][0] for other in queue] == list(range(behind))

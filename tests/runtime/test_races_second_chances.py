@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from callers import in_thread
-from interrupts import Interrupt
+from interrupts import cancel_at_any_line
 from waits import GUARD, until
 
 import isopod
@@ -228,20 +228,6 @@ def test_a_call_that_is_just_sent_again_can_be_cancelled(
 def test_ctrl_c_at_any_line_of_cancelling_what_waits_for_a_worker(homeless: tuple[isopod.Model, Path]) -> None:
     model, flag = homeless
     patient = model.submit()
-    number = 0
-    while True:
-        number += 1
-        future = model.submit()
-        interrupt = Interrupt(number, only=("cancel", "_end_cancelled"))
-        try:
-            with interrupt:
-                future.cancel()
-        except KeyboardInterrupt:
-            assert interrupt.hit
-        assert future.cancel(), f"after an interrupt at {interrupt.hit}"
-        assert future.cancelled()
-        if not interrupt.hit:
-            assert number > 10
-            break
+    cancel_at_any_line(lambda _: model.submit(), only=("cancel", "_end_cancelled"))
     flag.unlink()
     assert patient.result(GUARD)["pid"] == model.health.pid

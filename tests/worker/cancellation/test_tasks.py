@@ -86,26 +86,24 @@ def test_an_interrupt_tells_a_model_that_runs(model: isopod.Model, tmp_path: Pat
     other.join()
 
 
-def test_an_interrupt_takes_back_a_call_in_line(model: isopod.Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wait", "sent"),
+    [
+        (lambda model: model(x=1), 1),
+        (lambda model: list(model.map([{"x": number} for number in range(100)], ahead=4)), 5),
+    ],
+    ids=["a call in line", "all of a map"],
+)
+def test_an_interrupt_takes_back_what_was_not_begun(
+    model: isopod.Model, tmp_path: Path, wait: Callable[[isopod.Model], Any], sent: int
+) -> None:
     calls = model()["calls"]
     with busy(model, tmp_path):
         session = model._deployment.running()
         assert session is not None
-        other = interrupt_when(lambda: len(session.flight.sent) == 2)
+        other = interrupt_when(lambda: len(session.flight.sent) == 1 + sent)
         with pytest.raises(KeyboardInterrupt):
-            model(x=1)
-        other.join()
-    assert model()["calls"] == calls + 2
-
-
-def test_an_interrupt_in_a_map_takes_back_all_of_it(model: isopod.Model, tmp_path: Path) -> None:
-    calls = model()["calls"]
-    with busy(model, tmp_path):
-        session = model._deployment.running()
-        assert session is not None
-        other = interrupt_when(lambda: len(session.flight.sent) == 6)
-        with pytest.raises(KeyboardInterrupt):
-            list(model.map([{"x": number} for number in range(100)], ahead=4))
+            wait(model)
         other.join()
     assert model()["calls"] == calls + 2
 
