@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from isopod import IsopodError
 from isopod.cli import bench_options, compare_options, env_options, pod_options, trace_options
+from isopod.cli.interrupts import heard_at_once
 from isopod.cli.screen import Screen, version
 
 _DESCRIPTION = """\
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words, program = trace_options.split(sys.argv[1:] if argv is None else argv)
     arguments = parser.parse_args(words, argparse.Namespace(program=program))
     try:
-        return _run(parser, arguments)
+        with heard_at_once():
+            return _run(parser, arguments)
     except IsopodError as error:
         first, *rest = str(error).splitlines() or [type(error).__name__]
         print(f"isopod: {first}", file=sys.stderr)

@@ -6,11 +6,10 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import psutil
 
@@ -67,16 +66,13 @@ class Crew:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="isopod-demo")
-        self._started: list[Future[Any]] = []
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._models = contextlib.ExitStack()
 
     def start(self, work: Callable[_P, _T], *args: _P.args, **named: _P.kwargs) -> Future[_T]:
         """Run ``work`` in a thread of the crew."""
-        future = self._pool.submit(work, *args, **named)
-        self._started.append(future)
-        return future
+        return self._pool.submit(work, *args, **named)
 
     def load(
         self,
@@ -115,8 +111,11 @@ class Crew:
         if error is not None:
             # a download says nothing for minutes, so its listener cannot stop it: end the program itself, and again,
             # for a build may just have been between two programs
-            while futures.wait(self._started, timeout=0.1).not_done:
+            end = threading.Thread(target=self._pool.shutdown, name="isopod-demo-end")
+            end.start()
+            while end.is_alive():
                 _end_children()
+                end.join(0.1)
         self._pool.shutdown(wait=True)
         self._models.close()
 
