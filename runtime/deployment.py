@@ -140,6 +140,10 @@ class Deployment:
         finally:
             self._next = None
 
+    def serves(self, blueprint: Blueprint) -> bool:
+        """Whether this is the version that takes the calls."""
+        return self._fleet is not None and self._fleet.blueprint is blueprint
+
     def _put_out(self, old: Fleet, drain: float | None) -> None:
         """Twice is once."""
         self._restarts, old.restarts = self._restarts + old.restarts, 0

@@ -351,11 +351,11 @@ class Fleet:
         with self._changed:
             self._closed = True
             loaded, starting = self._loaded(), self._starting()
+            self._retiring.update(loaded, starting)  # first: Ctrl-C may come, and `close` is to find them
             for launch in self._launches:
                 launch.over()
             self.active, self._spares, self._launches = (), [], []
             self._worn.clear()
-            self._retiring.update(loaded, starting)
             self._changed.notify_all()
         for session in starting:
             session.process.kill(CLOSED)

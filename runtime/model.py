@@ -339,8 +339,12 @@ class Model:
         self._deployment.check_open()
         with self._reloading:  # RACE lost version: what is not given is as the reload before left it
             source = self._source.changed(target=target, env=env, args=args)
-            self._deployment.start(source.blueprint(), None if drain is None else min(drain, FOREVER))
-            self._source = source
+            blueprint = source.blueprint()
+            try:
+                self._deployment.start(blueprint, None if drain is None else min(drain, FOREVER))
+            finally:
+                if self._deployment.serves(blueprint):  # also where Ctrl-C came once it did
+                    self._source = source
 
     def close(self, timeout: float = 5.0) -> None:
         """Let running calls finish for at most ``timeout`` seconds, end the worker, and give everything back."""

@@ -2,7 +2,8 @@
 
 A model colours its lines, moves the cursor and rewrites its progress bars. In a log those codes are noise, and on the
 screen of whoever reads the log they are orders to the terminal, given by a model that need not be trusted: retitle the
-window, fill the clipboard, hide what came before. So none of them gets through.
+window, fill the clipboard, hide what came before. So none of them gets through, nor what has a line read in another
+order than it was written.
 
 The forms are those of ECMA-48, as xterm reads them: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html
 """
@@ -18,6 +19,8 @@ _CODES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x00-\x1f\x7f-\x9f]*(?:\x07|\x9c|\x1b\\)"
     r"|\x1b[ -/]*[0-~]"  # the others
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # what is left of control characters, but for tabs and ends of lines
+    # What shows the letters around it in another order (https://trojansource.codes), and Unicode's own ends of lines.
+    "|[\u2028-\u202e\u2066-\u2069]"
 )
 
 

@@ -322,12 +322,30 @@ def test_a_deadline_that_passes_while_ctrl_c_strikes(
 
 
 @pytest.mark.parametrize("line", range(1, 5))
-def test_a_version_that_is_replaced_ends_whatever_line_ctrl_c_strikes(model: isopod.Model, line: int) -> None:
-    old = model.health.pid
-    interrupt = Interrupt(line, only=("_put_out",))
-    with contextlib.suppress(KeyboardInterrupt), interrupt:
+def test_a_version_that_is_replaced_ends_whatever_line_ctrl_c_strikes(line: int) -> None:
+    with isopod.load(MODELS / "fleets.py:Member") as model:
+        old = model.health.pid
+        interrupt = Interrupt(line, only=("_put_out",))
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            model.reload(args={"version": 2})
+        assert interrupt.hit
+        until(lambda: len(model._deployment._living()) == 1)
+        assert model.health.pid != old
+        assert model()["version"] == 2
         model.reload()
+        assert model()["version"] == 2  # what was not given is as it was left
+
+
+@pytest.mark.parametrize("line", range(1, 13))
+def test_closing_again_ends_all_workers_whatever_line_ctrl_c_struck(line: int) -> None:
+    model = isopod.load(MODELS / "fleets.py:Member", workers=2, standby=1)
+    fleet = model._deployment._fleet
+    assert fleet is not None
+    sessions = fleet.sessions()
+    interrupt = Interrupt(line, only=("retire",))
+    with contextlib.suppress(KeyboardInterrupt), interrupt:
+        model.close()
+    model.close()
     assert interrupt.hit
-    until(lambda: len(model._deployment._living()) == 1)
-    assert model.health.pid != old
-    call(model, 1)
+    assert len(sessions) == 3
+    assert all(session.exited.is_set() for session in sessions), f"after an interrupt at {interrupt.hit}"

@@ -50,6 +50,10 @@ KEPT = "\t\n"
         (b"\x1b(B\x1b7\x1b8\x1bMa", "a"),
         (b"\x1bc\x1b", ""),
         (b"a\0b\x07c\x7fd\xc2\x85e", "abcde"),
+        # not of a terminal: another order of what is read, another end of a line
+        ("user\u202e \u2066// refused\u2069 \u2066granted".encode(), "user // refused granted"),
+        ("one\u2028two\u2029".encode(), "onetwo"),
+        ("\u05d0\u200f\u05d1".encode(), "\u05d0\u200f\u05d1"),  # a mark that such a script needs
     ],
 )
 def test_what_a_person_would_see(line: bytes, shown: str) -> None:
@@ -57,7 +61,9 @@ def test_what_a_person_would_see(line: bytes, shown: str) -> None:
 
 
 def controls(text: str) -> set[str]:
-    return {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cs")} - set(KEPT)
+    embeds = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+    of = [(letter, unicodedata.category(letter), unicodedata.bidirectional(letter)) for letter in text]
+    return {letter for letter, kind, order in of if kind in ("Cc", "Cs", "Zl", "Zp") or order in embeds} - set(KEPT)
 
 
 PIECES = st.sampled_from(
