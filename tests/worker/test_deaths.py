@@ -51,7 +51,7 @@ def test_a_call_with_a_deadline_that_nobody_waits_for_still_frees_the_worker(dyi
 
     async def cancelled() -> None:
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(dying.acall(way="endless", timeout=0.5), 0.1)
+            await asyncio.wait_for(dying.acall(way="endless", timeout=1.0), 0.1)
 
     before = dying(x=1)["pid"]
     asyncio.run(cancelled())

@@ -129,22 +129,22 @@ def test_others_are_answered_after_a_grace(model: isopod.Model) -> None:
 
 def test_one_in_line_grants_the_grace_of_one_that_nobody_waits_for() -> None:
     """The next call of a ``map`` whose consumer is elsewhere: it is ended all the same when its grace is over."""
-    with sampler(grace=1.5) as model:
-        answers = model.map([{"x": 0}, {"do": "look_and_go_on"}, {"x": 1}], timeout=0.3, ahead=1)
+    with sampler(grace=2.0) as model:
+        answers = model.map([{"x": 0}, {"do": "look_and_go_on"}, {"x": 1}], timeout=1.0, ahead=1)
         next(answers)
         with pytest.raises(WorkerTimeout, match="waiting in line"):
-            model(x=1, timeout=0.6)
+            model(x=1, timeout=1.5)
         until(lambda: not model.health.ready)
-        with pytest.raises(WorkerTimeout, match=r"deadline of 0\.3 s and its grace of 1\.5 s"):
+        with pytest.raises(WorkerTimeout, match=r"deadline of 1 s and its grace of 2 s"):
             next(answers)
         assert model(x=1)["x"] == 2
 
 
 def test_answers_that_were_in_time_count_however_late_they_are_looked_at(model: isopod.Model) -> None:
-    answers = model.map([{"x": number} for number in range(3)], timeout=0.5, ahead=2)
+    answers = model.map([{"x": number} for number in range(3)], timeout=1.0, ahead=2)
     assert next(answers)["x"] == 0
     model()  # which is behind the others
-    past = time.monotonic() + 0.55
+    past = time.monotonic() + 1.05
     until(lambda: time.monotonic() > past)
     assert [answer["x"] for answer in answers] == [2, 4]
 
