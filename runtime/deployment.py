@@ -308,8 +308,7 @@ class Deployment:
     def abandon(self) -> None:
         """The model was let go without being closed: have its workers ended. Waits for nobody.
 
-        RACE last reference: it may go in any thread, which may hold any lock of ours. So the keeper's is the only one
-        that is taken here: under it no other one is ever taken.
+        RACE last reference: it may go in any thread, which may hold any lock of ours. So none is taken here.
         """
         fleet = self._fleet
         if not self.is_copy and fleet is not None:

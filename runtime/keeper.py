@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -32,10 +33,12 @@ class Timer:
 
 
 class Keeper:
-    """Safe for many threads."""
+    """Safe for many threads, and for the garbage collector, which may find a model that nobody holds at any line of
+    any thread: whoever asks takes no lock. The timers are the keeper's thread's alone.
+    """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._asked: queue.SimpleQueue[Timer | None] = queue.SimpleQueue()  # None wakes the thread
         self._timers: list[tuple[float, int, Timer]] = []  # a heap; the number keeps the order of equal moments
         self._numbers = itertools.count()
         self._full_at = _LEAST
@@ -46,33 +49,20 @@ class Keeper:
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Do something in ``seconds``, on the keeper's thread; never, if that is stopped. Never waits."""
         timer = Timer(time.monotonic() + seconds, action)
-        with self._changed:
-            if self._stopped:
-                return timer
-            if len(self._timers) >= self._full_at:
-                self._sweep()
-            heapq.heappush(self._timers, (timer.due, next(self._numbers), timer))
-            if self._timers[0][2] is timer:
-                self._changed.notify()
+        if not self._stopped:
+            self._asked.put(timer)
         return timer
-
-    def _sweep(self) -> None:
-        """Take the cancelled ones out: most load deadlines are, minutes before they are due. Locked."""
-        self._timers = [entry for entry in self._timers if entry[2].action is not None]
-        heapq.heapify(self._timers)
-        self._full_at = max(_LEAST, 2 * len(self._timers))
 
     def stop(self) -> None:
         """End the thread; what is not due yet never happens."""
-        with self._changed:
-            self._stopped = True
-            self._timers.clear()
-            self._changed.notify()
+        self._stopped = True
+        self._asked.put(None)
         self._thread.join()
 
     def _run(self) -> None:
         while not self._stopped:
             self._turn()
+        self._timers.clear()
 
     def _turn(self) -> None:
         """One wait, or one action. Its locals hold on to workers, and must go before the next wait."""
@@ -85,11 +75,22 @@ class Keeper:
             _logger.exception("a fault in a timed action; please report it")
 
     def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            now = time.monotonic()
-            if not self._timers or self._timers[0][0] > now:
-                self._changed.wait(min(self._timers[0][0] - now, _LONGEST) if self._timers else None)
-                return None
-            timer = heapq.heappop(self._timers)[2]
-            action, timer.action = timer.action, None
-            return action
+        """What is due, once everything that was asked for has its place in the order; None after a wait."""
+        pause = max(0.0, min(self._timers[0][0] - time.monotonic(), _LONGEST)) if self._timers else None
+        try:
+            self._keep(self._asked.get(timeout=pause))
+        except queue.Empty:
+            if not pause:
+                timer = heapq.heappop(self._timers)[2]
+                action, timer.action = timer.action, None
+                return action
+        return None
+
+    def _keep(self, timer: Timer | None) -> None:
+        if timer is None:
+            return
+        if len(self._timers) >= self._full_at:  # most load deadlines are cancelled, minutes before they are due
+            self._timers = [entry for entry in self._timers if entry[2].action is not None]
+            heapq.heapify(self._timers)
+            self._full_at = max(_LEAST, 2 * len(self._timers))
+        heapq.heappush(self._timers, (timer.due, next(self._numbers), timer))
