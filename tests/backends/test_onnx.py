@@ -8,10 +8,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import psutil
 import pytest
 from backends.environments import environment
 from backends.files import write
+from waits import lasting_threads
 
 import isopod
 from isopod.ipc import layout
@@ -118,5 +118,5 @@ def test_its_pool_has_the_threads_that_were_asked_for(folder: Path) -> None:
     for threads in (1, 4):
         with isopod.load(folder / "double.onnx", env=env, threads=threads) as model:
             model(x=np.ones((1, 3), np.float32))
-            counts.append(psutil.Process(model.health.pid).num_threads())
+            counts.append(lasting_threads(model.health.pid))
     assert counts[1] - counts[0] == 3, "the calling thread is one of the four"

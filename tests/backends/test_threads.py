@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from backends.environments import environment
 from backends.files import write
 from backends.kinds import KINDS
+from waits import lasting_threads
 
 import isopod
 
@@ -34,7 +34,7 @@ def test_tensorflow_has_the_threads_of_both_kinds(kind: Any, tmp_path: Path) -> 
     for threads in (isopod.Threads(1, 1), isopod.Threads(4, 1), isopod.Threads(1, 3), isopod.Threads(4, 3)):
         with isopod.load(path, env=env, threads=threads, name="m", timeout=120, **kind.options) as model:
             model({kind.given: X})
-            found[threads.within, threads.between] = psutil.Process(model.health.pid).num_threads()
+            found[threads.within, threads.between] = lasting_threads(model.health.pid)
     more = [found[4, 1] - found[1, 1], found[4, 3] - found[1, 3], found[1, 3] - found[1, 1], found[4, 3] - found[4, 1]]
     if kind.env.endswith("1.15.5"):  # which makes a second pool of either kind for some sessions
         assert all(seen >= expected for seen, expected in zip(more, (3, 3, 2, 2), strict=True)), more
