@@ -112,7 +112,7 @@ class Arena:
         # SimpleQueue.put is safe to call from a weak reference's callback, whatever lock is held just then.
         self._freed: queue.SimpleQueue[Block] = queue.SimpleQueue()
         # Let go when a block is freed: whoever waits for one takes it. The queue's own ``get(timeout)`` would not do:
-        # up to Python 3.12 it never ends when somebody else takes the block just as its time is over.
+        # up to Python 3.12 it never ends where its time is over before it sleeps, as when another takes the block.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._warm: dict[int, list[Block]] = {}  # freed blocks by size, the last one freed at the end

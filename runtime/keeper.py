@@ -6,12 +6,13 @@ They run here, one after the other; none of them may take long, and none runs a 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 _logger = logging.getLogger("isopod")
@@ -34,11 +35,15 @@ class Timer:
 
 class Keeper:
     """Safe for many threads, and for the garbage collector, which may find a model that nobody holds at any line of
-    any thread: whoever asks takes no lock. The timers are the keeper's thread's alone.
+    any thread: whoever asks waits for no lock. The timers are the keeper's thread's alone.
     """
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[Timer | None] = queue.SimpleQueue()  # None wakes the thread
+        self._asked: deque[Timer] = deque()
+        # Let go when something was asked for, and taken by the thread. A queue's ``get(timeout)`` would not do: up to
+        # Python 3.12 that of ``SimpleQueue`` never ends where its time is over before it sleeps.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._timers: list[tuple[float, int, Timer]] = []  # a heap; the number keeps the order of equal moments
         self._numbers = itertools.count()
         self._full_at = _LEAST
@@ -49,14 +54,22 @@ class Keeper:
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Do something in ``seconds``, on the keeper's thread; never, if that is stopped. Never waits."""
         timer = Timer(time.monotonic() + seconds, action)
-        if not self._stopped:
-            self._asked.put(timer)
+        if self._stopped:
+            return timer
+        try:
+            self._asked.append(timer)
+        finally:  # even where Ctrl-C comes in between
+            self._ring()
         return timer
+
+    def _ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self._bell.release()
 
     def stop(self) -> None:
         """End the thread; what is not due yet never happens."""
         self._stopped = True
-        self._asked.put(None)
+        self._ring()
         self._thread.join()
 
     def _run(self) -> None:
@@ -76,19 +89,17 @@ class Keeper:
 
     def _next(self) -> Callable[[], None] | None:
         """What is due, once everything that was asked for has its place in the order; None after a wait."""
-        pause = max(0.0, min(self._timers[0][0] - time.monotonic(), _LONGEST)) if self._timers else None
-        try:
-            self._keep(self._asked.get(timeout=pause))
-        except queue.Empty:
-            if not pause:
-                timer = heapq.heappop(self._timers)[2]
-                action, timer.action = timer.action, None
-                return action
-        return None
+        while self._asked:
+            self._keep(self._asked.popleft())
+        pause = self._timers[0][0] - time.monotonic() if self._timers else _LONGEST
+        if pause > 0:
+            self._bell.acquire(timeout=min(pause, _LONGEST))
+            return None
+        timer = heapq.heappop(self._timers)[2]
+        action, timer.action = timer.action, None
+        return action
 
-    def _keep(self, timer: Timer | None) -> None:
-        if timer is None:
-            return
+    def _keep(self, timer: Timer) -> None:
         if len(self._timers) >= self._full_at:  # most load deadlines are cancelled, minutes before they are due
             self._timers = [entry for entry in self._timers if entry[2].action is not None]
             heapq.heapify(self._timers)

@@ -121,6 +121,13 @@ def test_what_the_collector_asks_for_at_any_line_of_the_keepers_own_is_heard() -
     assert line > 3
 
 
+def test_no_time_is_too_short_to_be_waited_for(keeper: Keeper) -> None:
+    for number in range(2000):
+        done = threading.Event()
+        keeper.after(number % 100 / 1e6, done.set)
+        assert done.wait(GUARD)
+
+
 def test_what_is_not_due_when_it_stops_never_happens() -> None:
     keeper, happened = Keeper(), threading.Event()
     keeper.after(0.2, happened.set)
